@@ -63,10 +63,12 @@ class TiedLayer(nn.Module):
         source: how ρ acts on a closed input, or None if the input is a strand pair.
         coupled: whether the layer has cross-strand weights (B in V = [A, B]).
         couplable: whether the layer can have them.
+        couple_axis: the axis of ``weight`` along which B follows A in a coupled layer.
     """
 
     source: Representation | None = None
     coupled: bool = False
+    couple_axis: int = 1
 
     @property
     def couplable(self) -> bool:
@@ -83,6 +85,9 @@ class TiedLayer(nn.Module):
     def config(self) -> dict[str, object]:
         """The arguments that rebuild this layer without its weights; plain JSON values."""
         raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self.config().items())
 
 
 def closed_source(source: RepresentationLike | None, channels: int, coupled: bool) -> Representation | None:

@@ -157,9 +157,6 @@ class RCPSConv1d(TiedLayer):
             "source": None if self.source is None else str(self.source),
         }
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.config().items())
-
 
 class RCPSConvTranspose1d(TiedLayer):
     """RCPS transposed convolution. Stacked (N, 2·in, L) → stacked (N, 2·out, L′).
@@ -167,6 +164,8 @@ class RCPSConvTranspose1d(TiedLayer):
     ``weight`` has torch's transposed shape (C_in, out/groups, K), C_in = 2·in with ``coupled``. Options as
     in ``nn.ConvTranspose1d``; an ``output_padding`` is added at each strand's own 3' end. Theorems T3, T5.
     """
+
+    couple_axis = 0
 
     def __init__(
         self,
@@ -244,9 +243,6 @@ class RCPSConvTranspose1d(TiedLayer):
             "coupled": self.coupled,
             "source": None if self.source is None else str(self.source),
         }
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.config().items())
 
 
 def _interleave(own: Tensor, other: Tensor, groups: int) -> Tensor:

@@ -80,6 +80,3 @@ class RCPSLinear(TiedLayer):
             "coupled": self.coupled,
             "source": None if self.source is None else str(self.source),
         }
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v}" for k, v in self.config().items())

@@ -1,0 +1,249 @@
+"""Tied normalisation: batch, layer, group and instance norm of strand pairs.
+
+Layer, group and instance norm treat examples one by one, so their lifts are the plain layers on each
+strand (theorem T2). Batch norm mixes examples: its statistics pool both strands, which is the plain
+layer on the doubled batch. Calling a plain batch norm once per strand gives neither (theorem T10).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rcproof.errors import ShapeError
+from rcproof.nn.base import TiedLayer, check_channels
+from rcproof.strand import tie
+
+
+def _tied(v: Tensor | None) -> Tensor | None:
+    return None if v is None else tie(v)
+
+
+class RCPSBatchNorm1d(TiedLayer):
+    """RCPS batch norm of F features. Stacked (N, 2F, L) or (N, 2F) → the same shape.
+
+    ``weight``, ``bias``, ``running_mean`` and ``running_var`` have shape (F,), ``num_batches_tracked`` ();
+    they are those of ``nn.BatchNorm1d``, and so are the options. In training the statistics pool both
+    strands: outputs, gradients and running buffers are those of the plain layer on the doubled batch, so
+    they do not change when any example is replaced by its reverse complement. Theorem T10.
+
+    >>> import torch
+    >>> from rcproof.strand import rc
+    >>> layer = RCPSBatchNorm1d(3)
+    >>> x = torch.randn(2, 6, 10)
+    >>> bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-5))
+    True
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        plain = nn.BatchNorm1d(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight, self.bias = plain.weight, plain.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(plain, name))
+
+    def _factor(self) -> float:
+        """The weight of this batch in the running statistics; counts the batch."""
+        if not self.training or self.num_batches_tracked is None:
+            return 0.0
+        self.num_batches_tracked.add_(1)
+        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+    def batched(self, s: Tensor) -> Tensor:
+        check_channels(s, self.num_features, (2, 3), self)
+        use_batch = self.training or self.running_mean is None
+        factor = self._factor()
+        return F.batch_norm(s, self.running_mean, self.running_var, self.weight, self.bias, use_batch, factor, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, 2 * self.num_features, (2, 3), self)
+        if self.training or self.running_mean is None:
+            return super().forward(x)  # channel f and its mirror share their statistics
+        mean, var = _tied(self.running_mean), _tied(self.running_var)
+        return F.batch_norm(x, mean, var, _tied(self.weight), _tied(self.bias), False, 0.0, self.eps)
+
+    def config(self) -> dict[str, object]:
+        return {
+            "num_features": self.num_features,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "affine": self.affine,
+            "track_running_stats": self.track_running_stats,
+        }
+
+
+class RCPSLayerNorm(TiedLayer):
+    """RCPS layer norm over the last axes. Stacked (N, 2F, …) → the same shape.
+
+    ``weight`` and ``bias`` have shape ``normalized_shape``, the shape of one strand's last axes: (F,) for
+    vectors (N, 2F), (L,) or (F, L) for (N, 2F, L). Each strand is normalised on its own; the mirrored
+    half reads the affine part backwards. :meth:`batched` takes any rank that ``nn.LayerNorm`` takes,
+    (2N, L, F) among them. Theorem T2.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        shape = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
+        plain = nn.LayerNorm(shape, eps, elementwise_affine, bias, device=device, dtype=dtype)
+        self.normalized_shape, self.eps = plain.normalized_shape, eps
+        self.elementwise_affine = elementwise_affine
+        self.weight, self.bias = plain.weight, plain.bias
+
+    def _check(self, x: Tensor, halves: int) -> None:
+        axes = len(self.normalized_shape)
+        want = list(self.normalized_shape)
+        channels = x.dim() - 1 == axes  # then the channel axis is among the normalised ones
+        if channels:
+            want[0] *= halves
+        uneven = halves == 2 and x.dim() > 1 and x.shape[1] % 2
+        if x.dim() <= axes or list(x.shape[-axes:]) != want or uneven:
+            last = ", ".join(str(v) for v in want)
+            lead = "N" if channels else "N, 2F, …" if halves == 2 else "N, …"
+            raise ShapeError(
+                f"input of {self.__class__.__name__}", got=f"shape {tuple(x.shape)}", expected=f"({lead}, {last})"
+            )
+
+    def batched(self, s: Tensor) -> Tensor:
+        self._check(s, 1)
+        return F.layer_norm(s, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x, 2)
+        own, other = x.chunk(2, dim=1)
+        axes = tuple(range(len(self.normalized_shape)))
+        weight = None if self.weight is None else self.weight.flip(axes)
+        bias = None if self.bias is None else self.bias.flip(axes)
+        first = F.layer_norm(own, self.normalized_shape, self.weight, self.bias, self.eps)
+        return torch.cat([first, F.layer_norm(other, self.normalized_shape, weight, bias, self.eps)], dim=1)
+
+    def config(self) -> dict[str, object]:
+        return {
+            "normalized_shape": list(self.normalized_shape),
+            "eps": self.eps,
+            "elementwise_affine": self.elementwise_affine,
+            "bias": self.bias is not None,
+        }
+
+
+class RCPSGroupNorm(TiedLayer):
+    """RCPS group norm of F channels per strand. Stacked (N, 2F, L) or (N, 2F) → the same shape.
+
+    ``num_groups`` is per strand; ``weight`` and ``bias`` have shape (F,). On the stacked tensor it is the
+    plain op with twice the groups: reversal maps groups onto groups. Theorem T2.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        plain = nn.GroupNorm(num_groups, num_channels, eps, affine, device=device, dtype=dtype)
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        self.weight, self.bias = plain.weight, plain.bias
+
+    def batched(self, s: Tensor) -> Tensor:
+        check_channels(s, self.num_channels, (2, 3), self)
+        return F.group_norm(s, self.num_groups, self.weight, self.bias, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, 2 * self.num_channels, (2, 3), self)
+        return F.group_norm(x, 2 * self.num_groups, _tied(self.weight), _tied(self.bias), self.eps)
+
+    def config(self) -> dict[str, object]:
+        return {
+            "num_groups": self.num_groups,
+            "num_channels": self.num_channels,
+            "eps": self.eps,
+            "affine": self.affine,
+        }
+
+
+class RCPSInstanceNorm1d(TiedLayer):
+    """RCPS instance norm. Stacked (N, 2F, L) → the same shape.
+
+    Parameters, buffers and options are those of ``nn.InstanceNorm1d`` with F features. Tracked running
+    statistics pool both strands, as in :class:`RCPSBatchNorm1d`. Theorems T2, T10.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        # torch takes None as 0 here, though its signature does not say so
+        plain = nn.InstanceNorm1d(
+            num_features, eps, momentum or 0.0, affine, track_running_stats, device=device, dtype=dtype
+        )
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight, self.bias = plain.weight, plain.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(plain, name))
+
+    def _norm(
+        self, x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        use_input = self.training or not self.track_running_stats
+        return F.instance_norm(x, mean, var, weight, bias, use_input, self.momentum or 0.0, self.eps)
+
+    def batched(self, s: Tensor) -> Tensor:
+        check_channels(s, self.num_features, (3,), self)
+        return self._norm(s, self.running_mean, self.running_var, self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, 2 * self.num_features, (3,), self)
+        if self.training and self.track_running_stats:
+            return super().forward(x)  # the running buffers hold F channels and are updated in place
+        mean, var = _tied(self.running_mean), _tied(self.running_var)
+        return self._norm(x, mean, var, _tied(self.weight), _tied(self.bias))
+
+    def config(self) -> dict[str, object]:
+        return {
+            "num_features": self.num_features,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "affine": self.affine,
+            "track_running_stats": self.track_running_stats,
+        }

@@ -68,6 +68,8 @@ class TiedLayer(nn.Module):
 
     source: Representation | None = None
     coupled: bool = False
+    #: The axis of ``weight`` along which A and B of V = [A, B] lie.
+    coupling_axis: int = 1
     couple_axis: int = 1
 
     @property

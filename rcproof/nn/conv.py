@@ -9,7 +9,7 @@ channels is convolved with the mirrored padding and offset r.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class RCPSConv1d(TiedLayer):
             dilation,
             groups,
             bias,
-            padding_mode,
+            cast(Literal["zeros", "reflect", "replicate", "circular"], padding_mode),
             device=device,
             dtype=dtype,
         )
@@ -164,6 +164,8 @@ class RCPSConvTranspose1d(TiedLayer):
     ``weight`` has torch's transposed shape (C_in, out/groups, K), C_in = 2·in with ``coupled``. Options as
     in ``nn.ConvTranspose1d``; an ``output_padding`` is added at each strand's own 3' end. Theorems T3, T5.
     """
+
+    coupling_axis = 0
 
     couple_axis = 0
 

@@ -80,7 +80,7 @@ class RCPSWeightedSum1d(TiedLayer):
     True
     """
 
-    couple_axis = 0
+    coupling_axis = 0
 
     def __init__(
         self,

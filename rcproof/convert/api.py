@@ -1,0 +1,303 @@
+"""``convert``: a trained conjoined network in, RCPS weights of the same function out, with a certificate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rcproof.conjoined import Conjoined
+from rcproof.convert.build import Builder, Copied, is_leaf, outputs_of, uses_tied_layers
+from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
+from rcproof.convert.shapes import Shape, infer_shapes
+from rcproof.convert.trace import EXAMPLE_BATCH, trace
+from rcproof.errors import ConversionError, RcproofError, TraceError
+from rcproof.network.graph import Graph, Node, Ref
+from rcproof.network.network import Network, attach
+from rcproof.nn.base import TiedLayer
+from rcproof.strand import Representation
+from rcproof.structure import flatten, unflatten
+from rcproof.verify import InputCase, check_equivalence, check_independence, draw_inputs
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Options of :func:`convert`.
+
+    Attributes:
+        strict: refuse to lift parameters (by default a block without a rule, such as an LSTM, runs whole on each strand).
+        leaves: names of submodules, or of their classes, that tracing leaves whole (they are lifted).
+        input_shapes: shapes without the batch, (C, L), (C,), or (L,) for tokens; found by trial if not given.
+        layout: the layout of the result: ``auto``, ``stacked`` or ``batched``.
+        dropout: masks of the two strands in training: ``independent`` or ``shared``.
+        verify: also compare the two networks numerically, and raise if they differ.
+        seed: of the inputs drawn for that.
+    """
+
+    strict: bool = False
+    leaves: tuple[str, ...] = ()
+    input_shapes: Sequence[Shape] | None = None
+    layout: str = "auto"
+    dropout: str = "independent"
+    verify: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The RCPS network, the certificate, and the input shapes it was checked on."""
+
+    model: Network
+    certificate: Certificate
+    input_shapes: tuple[Shape, ...]
+
+
+def convert(conjoined: Conjoined, config: ConvertConfig | None = None) -> Conversion:
+    """RCPS weights that compute what ``conjoined`` computes, on every input (theorem T5).
+
+    The network is traced, every value typed, every parametrised layer rewritten as a tied layer, and what
+    has no rule lifted whole (T2). Submodule names and state-dict keys of ``conjoined.net`` stay. The input is
+    never changed; dtype and device are kept; the result is in eval mode. Unless ``config.verify`` is off, both
+    networks are then compared in float64 on drawn inputs, outputs and input gradients.
+
+    Raises: :class:`~rcproof.errors.TraceError` for a network that cannot be traced or typed (the message
+    names the step, its line, and what would help); :class:`~rcproof.errors.ConversionError` for a network in
+    train mode, with NaN weights, or whose input shapes cannot be found; and
+    :class:`~rcproof.errors.VerificationError` if a numerical check fails.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv1d(4, 8, 5), nn.ReLU(), nn.MaxPool1d(4), nn.Flatten(), nn.Linear(48, 1)).eval()
+    >>> conversion = convert(Conjoined(net).eval())
+    >>> conversion.model.get_submodule("0").weight.shape, conversion.certificate.share_tied
+    (torch.Size([8, 4, 5]), 1.0)
+    """
+    config = config or ConvertConfig()
+    _check_source(conjoined)
+    net = conjoined.net
+    if is_leaf(net):  # a single layer has no graph of its own
+        net = nn.Sequential()
+        net.add_module("net", conjoined.net)
+        net.training = False
+    count = _input_count(conjoined)
+    reps = conjoined.input_representations(count)
+    shapes = config.input_shapes
+    if shapes is None:
+        shapes = infer_shapes(net, trace(net, count, config.leaves), reps)
+    shapes = tuple(tuple(s) for s in shapes)
+    model, builder, outputs = _rewrite(conjoined, net, reps, shapes, config)
+    certificate = _certify(conjoined, net, model, builder, reps, outputs)
+    if config.verify:
+        checks = _verify(conjoined, model, reps, shapes, config.seed)
+        certificate = Certificate(**{**certificate.__dict__, "checks": checks})
+    return Conversion(model, certificate, shapes)
+
+
+def _check_source(conjoined: Conjoined) -> None:
+    if not isinstance(conjoined, Conjoined):
+        raise ConversionError(
+            "convert takes a conjoined network",
+            got=type(conjoined).__name__,
+            expected="rcproof.Conjoined(net, inputs=…, outputs=…, merge=…)",
+            fix="wrap your single-strand network in Conjoined (post-hoc conjoined)",
+        )
+    training = [name or "the network itself" for name, m in conjoined.named_modules() if m.training]
+    if training:
+        raise ConversionError(
+            "the network is in train mode",
+            got=f"{len(training)} modules, first {training[0]!r}",
+            expected="eval mode",
+            fix="call .eval() first: in train mode batch norm statistics differ between the two forms (T10)",
+        )
+    if uses_tied_layers(conjoined):
+        raise ConversionError("the network holds RCPS layers already", fix="there is nothing to convert")
+    for name, tensor in [*conjoined.named_parameters(), *conjoined.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ConversionError(f"weights {name!r}", got="NaN or infinite values", expected="finite numbers")
+
+
+def _input_count(conjoined: Conjoined) -> int:
+    import inspect
+
+    if len(conjoined.inputs) > 1:
+        return len(conjoined.inputs)
+    parameters = inspect.signature(conjoined.net.forward).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return max(1, len(required))
+
+
+def _rewrite(
+    conjoined: Conjoined, net: nn.Module, reps: Sequence[Representation], shapes: Sequence[Shape], config: ConvertConfig
+) -> tuple[Network, Builder, list[str]]:
+    copied = Copied()
+    builder = Builder(net, len(reps), leaves=config.leaves, copied=copied, strict=config.strict, dropout=config.dropout)
+    returned = outputs_of(builder.strands(_example(conjoined, reps, shapes), reps))
+    leaves, structure = flatten(returned, lambda v: isinstance(v, Ref))
+    infos = [builder.infos[builder.current(ref.name)] for ref in leaves]
+    for i, info in enumerate(infos):
+        if info.kind == "free" or info.shape is None:
+            raise TraceError(f"output {i} does not depend on the input, or is no tensor", fix="leave it out")
+        if info.axis != 0:
+            raise TraceError(f"output {i} has its examples on axis {info.axis}", expected="axis 0")
+    out_reps = conjoined.output_representations([len(i.shape or ()) for i in infos])
+    for i, (info, rep) in enumerate(zip(infos, out_reps, strict=True)):
+        if len(info.shape or ()) > 3:
+            raise TraceError(f"output {i}", got=f"rank {len(info.shape or ())}", expected="rank 1, 2 or 3")
+        if rep.size is not None and rep.size != (info.shape or ())[1]:
+            rep.permutation((info.shape or ())[1])
+    layers, tensors, nodes = builder.layers, builder.tensors, builder.nodes
+    results = []
+    merges, finals = conjoined.merges(len(leaves)), conjoined.finals(len(leaves))
+    taken = {p.split(".")[0] for p in layers} | {p.split(".")[0] for p in tensors}
+    for i, (ref, rep, mode, final) in enumerate(zip(leaves, out_reps, merges, finals, strict=True)):
+        merged = Node(f"merge_{i}", "merge", mode, (ref,), kind="merged", rep=str(rep), rule="merge", lemma="T5")
+        merged.conditions = [f"{mode} of the strands, ρ_out = {rep}"]
+        nodes.append(merged)
+        results.append(merged.name)
+        if final is not None:
+            prefix = "final" if final is conjoined.final else f"final.{i}"
+            prefix = prefix if "final" not in taken else prefix.replace("final", "final_", 1)
+            results[-1] = _add_final(final, prefix, i, merged.name, nodes, layers, tensors, copied)
+    if len(set(n.name for n in nodes)) != len(nodes):
+        raise RcproofError("two steps of the network have one name")
+    graph = Graph(nodes, results, structure)
+    model = _assemble(graph, layers, tensors, net, copied, config.layout)
+    return model, builder, [str(r) for r in out_reps]
+
+
+def _add_final(
+    final: nn.Module,
+    prefix: str,
+    index: int,
+    feed: str,
+    nodes: list[Node],
+    layers: dict[str, nn.Module],
+    tensors: dict[str, Tensor],
+    copied: Copied,
+) -> str:
+    """The steps after the merge; returns the name of the last one."""
+    if isinstance(final, nn.Identity):
+        return feed
+    if is_leaf(final):
+        layers.setdefault(prefix, copied.module(final))
+        nodes.append(Node(f"final_{index}", "module", prefix, (Ref(feed),), rule="final", lemma="T5"))
+        return nodes[-1].name
+    builder = Builder(final, 1, prefix=prefix, copied=copied)
+    result = outputs_of(builder.plain([feed]))
+    if not isinstance(result, Ref):
+        raise TraceError("the final step must return one tensor", got=type(result).__name__)
+    renamed = {n.name: f"{n.name}_{index}" for n in builder.nodes}
+    for node in builder.nodes:
+        from rcproof.network.graph import map_refs
+
+        node.args = map_refs(node.args, lambda r: Ref(renamed.get(r.name, r.name)))
+        node.kwargs = map_refs(node.kwargs, lambda r: Ref(renamed.get(r.name, r.name)))
+        node.name, node.rule, node.lemma = renamed[node.name], "final", "T5"
+    nodes += builder.nodes
+    layers |= {k: v for k, v in builder.layers.items() if k not in layers}
+    tensors |= builder.tensors
+    return renamed.get(result.name, result.name)
+
+
+def _assemble(
+    graph: Graph, layers: dict[str, nn.Module], tensors: dict[str, Tensor], source: nn.Module, copied: Copied, layout: str
+) -> Network:
+    """The network, with every state-dict key of the source, used or not."""
+    model = Network(graph, layers, layout)
+    held = set(dict(model.named_parameters(remove_duplicate=False))) | set(
+        dict(model.named_buffers(remove_duplicate=False))
+    )
+    keys = set(source.state_dict(keep_vars=True))
+    for path, tensor in tensors.items():
+        if path not in held:
+            attach(model, path, tensor, persistent=isinstance(tensor, nn.Parameter) or path in keys)
+            held.add(path)
+    for path, tensor in source.state_dict(keep_vars=True).items():
+        if path not in held and isinstance(tensor, Tensor):
+            attach(model, path, copied.tensor(tensor))
+    return model.eval()
+
+
+def _example(conjoined: nn.Module, reps: Sequence[Representation], shapes: Sequence[Shape]) -> list[Tensor]:
+    anchor = next((p for p in [*conjoined.parameters(), *conjoined.buffers()] if p.is_floating_point()), torch.zeros(()))
+    case = next(
+        iter(draw_inputs(shapes, reps, kinds=("random",), batch=EXAMPLE_BATCH, dtype=anchor.dtype, device=anchor.device))
+    )
+    return list(case.tensors)
+
+
+def _certify(
+    conjoined: Conjoined, net: nn.Module, model: Network, builder: Builder, reps: Sequence[Representation], outputs: list[str]
+) -> Certificate:
+    source = _named_tensors(net)
+    final = {} if conjoined.final is None else _named_tensors(conjoined.final)
+    origins = []
+    for name, tensor in _named_tensors(model).items():
+        where, origin = f"net.{name}", source.get(name)
+        if origin is None and name.split(".")[0] in ("final", "final_"):
+            rest = name.partition(".")[2]
+            where, origin = f"final.{rest}", final.get(rest)
+        if origin is None:  # a constant of the forward, held in its code
+            where, origin = f"constant {name}", tensor
+        origins.append(
+            TensorOrigin(
+                name, where, "copy", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."),
+                tensor_sha256(origin), tensor_sha256(tensor),
+            )
+        )  # fmt: skip
+    tied = sum(p.numel() for m in model.modules() if isinstance(m, TiedLayer) for p in m.parameters(recurse=False))
+    lifted = sum(p.numel() for path in builder.lifted for p in _submodule_parameters(model, path))
+    free = sum(p.numel() for p in builder.tensors.values() if isinstance(p, nn.Parameter))
+    return Certificate(
+        inputs=tuple(str(r) for r in reps),
+        outputs=tuple(outputs),
+        merge=conjoined.merges(len(outputs)),
+        nodes=node_proofs(model.rcproof_graph(), builder.lifted),
+        tensors=tuple(origins),
+        parameters={"tied": tied, "lifted": lifted + free, "total": sum(p.numel() for p in model.parameters())},
+        lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if isinstance(t, nn.Parameter)),
+        versions=versions(),
+    )
+
+
+def _submodule_parameters(model: nn.Module, path: str) -> list[nn.Parameter]:
+    from rcproof.network.network import find_module
+
+    return list(find_module(model, path).parameters())
+
+
+def _named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict([*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)])
+
+
+def _verify(
+    conjoined: Conjoined, model: Network, reps: Sequence[Representation], shapes: Sequence[Shape], seed: int
+) -> dict[str, Any]:
+    """Compare numerically, and raise if any check fails."""
+    cases: list[InputCase] = list(draw_inputs(shapes, reps, batch=3, seed=seed))
+    independence = check_independence(conjoined.net, cases[:2], seed=seed)
+    independence.raise_if_failed()
+    equivalence = check_equivalence(conjoined, model, cases, seed=seed)
+    equivalence.raise_if_failed()
+    return {"independence": independence.to_dict(), "equivalence": equivalence.to_dict()}
+
+
+def plain_network(net: nn.Module, count: int, leaves: Sequence[str] = ()) -> Network:
+    """An ordinary network as a graph network of the same layers, for files that describe themselves."""
+    if is_leaf(net):
+        holder = nn.Sequential()
+        holder.add_module("net", net)
+        holder.training = net.training
+        net = holder
+    copied = Copied()
+    builder = Builder(net, count, leaves=leaves, copied=copied)
+    leaves_, structure = flatten(outputs_of(builder.plain()), lambda v: isinstance(v, Ref))
+    graph = Graph(builder.nodes, [ref.name for ref in leaves_], structure)
+    training = net.training
+    return _assemble(graph, builder.layers, builder.tensors, net, copied, "auto").train(training)
+
+
+__all__ = ["Conversion", "ConvertConfig", "convert", "copy", "plain_network", "unflatten"]

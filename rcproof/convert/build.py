@@ -1,0 +1,444 @@
+"""From an fx graph to a network graph: type every value, rewrite every layer, keep every name."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from rcproof.convert import rules
+from rcproof.convert.trace import Recorder, Tracer, constant, place_of, trace
+from rcproof.convert.typing import FREE, Info, Mixing, result_info, stacked_form, tensors_in, type_call
+from rcproof.errors import TraceError
+from rcproof.network.graph import ATTRIBUTES, Node, Ref, map_refs
+from rcproof.network.network import find_module, find_tensor
+from rcproof.network.ops import OPS, name_of
+from rcproof.nn.base import TiedLayer
+from rcproof.strand import Representation
+
+_VIEWS = ("index", "permute", "reshape", "insert", "squeeze", "along", "identity")
+
+
+@dataclass
+class Copied:
+    """Tensors of the result with the tensors they were copied from; shared tensors stay shared."""
+
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def tensor(self, source: Tensor) -> Tensor:
+        """A copy of ``source`` (the same copy each time)."""
+        if id(source) not in self.memo:
+            fresh = source.detach().clone()
+            if isinstance(source, nn.Parameter):
+                fresh = nn.Parameter(fresh, requires_grad=source.requires_grad)
+            self.memo[id(source)] = fresh
+        copied: Tensor = self.memo[id(source)]
+        return copied
+
+    def into(self, layer: nn.Module, source: nn.Module) -> nn.Module:
+        """Give ``layer`` (on the meta device) copies of the tensors of ``source``."""
+        for name, parameter in source._parameters.items():
+            layer._parameters[name] = None if parameter is None else self.tensor(parameter)  # type: ignore[assignment]
+        for name, buffer in source._buffers.items():
+            layer._buffers[name] = None if buffer is None else self.tensor(buffer)
+        layer._non_persistent_buffers_set = set(source._non_persistent_buffers_set)
+        layer.train(source.training)
+        return layer
+
+    def module(self, source: nn.Module) -> nn.Module:
+        """A deep copy of ``source``, never working in place."""
+        for tensor in [*source.parameters(), *source.buffers()]:
+            self.tensor(tensor)
+        fresh = copy.deepcopy(source, self.memo)
+        if getattr(fresh, "inplace", False):
+            fresh.inplace = False
+        return fresh
+
+
+class Builder:
+    """Builds nodes and layers from one traced module.
+
+    With ``reps`` the module is the branch of a conjoined network and every value is typed; without, it is
+    an ordinary network (or a final step after the merge) and every value is ``merged``.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        count: int,
+        *,
+        leaves: Sequence[str] = (),
+        prefix: str = "",
+        copied: Copied | None = None,
+        strict: bool = False,
+        dropout: str = "independent",
+    ) -> None:
+        self.root, self.prefix, self.strict, self.dropout = root, prefix, strict, dropout
+        self.copied = copied or Copied()
+        self.graph = trace(root, count, leaves)
+        self.order = {n: i for i, n in enumerate(self.graph.nodes)}
+        self.nodes: list[Node] = []
+        self.layers: dict[str, nn.Module] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.lifted: list[str] = []
+        self.infos: dict[str, Info] = {}
+        self.values: dict[str, Any] = {}
+        self.redirect: dict[str, str] = {}  # written in place: the value to read instead
+        self.feed: dict[str, str] = {}  # inputs that are nodes of another graph
+        self.typed = False
+        calls = [n.target for n in self.graph.nodes if n.op == "call_module"]
+        self.shared = {t for t in calls if calls.count(t) > 1}
+
+    # -- the two ways in ---------------------------------------------------------------------------
+    def strands(self, inputs: Sequence[Tensor], reps: Sequence[Representation]) -> Any:
+        """Type and rewrite everything for strand pairs; returns fx's output structure with node names."""
+        self.typed = True
+        recorder = Recorder(self.root, self.graph)
+        with torch.no_grad():
+            recorder.run(*inputs)
+        self.values = recorder.values
+        return self._walk(list(reps))
+
+    def plain(self, feed: Sequence[str] | None = None) -> Any:
+        """Import the module as it is. ``feed``: names of earlier nodes that are its inputs."""
+        return self._walk([None] * len(self.graph.find_nodes(op="placeholder")), feed)
+
+    def _walk(self, reps: list[Representation | None], feed: Sequence[str] | None = None) -> Any:
+        inputs = iter(range(len(reps)))
+        result = None
+        for n in self.graph.nodes:
+            if n.op == "placeholder":
+                i = next(inputs)
+                if feed is not None:
+                    self.feed[n.name] = feed[i]
+                    continue
+                rep = reps[i]
+                node = Node(self.name(n.name), "input", kind="closed" if self.typed else "merged")
+                if rep is not None:
+                    node.rep = str(rep)
+                    self.infos[n.name] = result_info(self.values[n.name], 0, "closed", rep)
+                    node.lemma, node.rule = "T1", "closed input"
+                self.nodes.append(node)
+            elif n.op == "output":
+                result = fx.node.map_arg(n.args[0], lambda m: Ref(self.resolve(m.name)))
+            else:
+                self._step(n)
+        return result
+
+    # -- names -------------------------------------------------------------------------------------
+    def name(self, fx_name: str) -> str:
+        return f"{self.prefix}:{fx_name}" if self.prefix else fx_name
+
+    def path(self, target: str) -> str:
+        if self.prefix:
+            return f"{self.prefix}.{target}" if target else self.prefix
+        return target
+
+    def resolve(self, fx_name: str) -> str:
+        """The node that holds this value now."""
+        name = self.current(fx_name)
+        return self.feed.get(name, self.name(name))
+
+    def current(self, fx_name: str) -> str:
+        """The fx value that stands for ``fx_name`` now, after steps that wrote into it."""
+        while fx_name in self.redirect:
+            fx_name = self.redirect[fx_name]
+        return fx_name
+
+    def refuse(self, n: fx.Node, why: object, fix: str) -> TraceError:
+        what = f"layer {n.target!r}" if n.op == "call_module" else f"step {n.name!r} ({_shown(n.target)})"
+        return TraceError(f"{what}{place_of(n)} cannot be converted: {why}", fix=fix)
+
+    # -- one step ----------------------------------------------------------------------------------
+    def _step(self, n: fx.Node) -> None:
+        args = fx.node.map_arg(n.args, lambda m: Ref(self.resolve(m.name)))
+        kwargs = fx.node.map_arg(n.kwargs, lambda m: Ref(self.resolve(m.name)))
+        args, kwargs = _plain_containers(args), _plain_containers(kwargs)
+        node = Node(self.name(n.name), "call", args=tuple(args), kwargs=dict(kwargs))
+        self.infos[n.name] = FREE
+        self.writes: fx.Node | None = None
+        try:
+            if n.op == "get_attr":
+                self._tensor(n, node)
+            elif n.op == "call_module":
+                self._module(n, node)
+            else:
+                self._call(n, node)
+        except Mixing as why:
+            raise self.refuse(
+                n,
+                why,
+                "both strands ride in one batch, so every step must treat each example on its own: rewrite the step, or "
+                "name the submodule around it in leaves=[…] if it does treat examples one by one",
+            ) from None
+        info = self.infos[n.name]
+        if self.typed:
+            node.kind = "stacked" if info.items is not None and info.carries else info.kind
+            if info.kind == "closed":
+                node.rep = str(info.rep)
+        self.nodes.append(node)
+        if self.writes is not None:
+            self._written(n, self.writes)
+
+    def _tensor(self, n: fx.Node, node: Node) -> None:
+        target = str(n.target)
+        held = constant(self.root, target)
+        if held is None:
+            try:
+                held = find_tensor(self.root, target)
+            except Exception:
+                held = getattr(self.root, target, None)
+        if not isinstance(held, Tensor):
+            raise self.refuse(n, f"attribute {target!r} is no tensor", "make it a number or a registered buffer")
+        node.op, node.target, node.args = "tensor", self.path(target), ()
+        node.kind, node.rule, node.lemma = ("free" if self.typed else "merged"), "free tensor", "T2"
+        self.tensors[self.path(target)] = self.copied.tensor(held)
+
+    def _types(self, n: fx.Node) -> tuple[list[Any], dict[str, Any], list[Any]]:
+        """Example values of the arguments, and their types."""
+        values = fx.node.map_arg(n.args, lambda m: self.values[self.current(m.name)])
+        kwvalues = fx.node.map_arg(n.kwargs, lambda m: self.values[self.current(m.name)])
+        infos = fx.node.map_arg((n.args, n.kwargs), lambda m: self.infos[self.current(m.name)])
+        flat = _listed(infos)
+        return list(_plain_containers(values)), dict(_plain_containers(kwvalues)), flat
+
+    # -- layers ------------------------------------------------------------------------------------
+    def _module(self, n: fx.Node, node: Node) -> None:
+        target = str(n.target)
+        source = find_module(self.root, target)
+        path = self.path(target)
+        node.op, node.target = "module", path
+        if getattr(source, "inplace", False):
+            self.writes = n.all_input_nodes[0]
+        if not self.typed:
+            self.layers.setdefault(path, self.copied.module(source))
+            return
+        _, _, infos = self._types(n)
+        carrying = [i for i in _deep_infos(infos) if i.carries]
+        if not carrying:
+            node.rule, node.lemma = "free of the input", "T2"
+            self.layers.setdefault(path, self.copied.module(source))
+            return
+        closed = carrying[0].kind == "closed" and target not in self.shared
+        site = rules.Site(tuple(i for i in infos if isinstance(i, Info)), self._closed_source(source, carrying[0]) if closed else None, self.dropout)  # fmt: skip
+        found = rules.match(source)
+        rewrite = found(source, site) if found else None
+        if rewrite is None:
+            rewrite = rules.lift(source, site)
+        node.rule, node.lemma, node.conditions = rewrite.rule, rewrite.lemma, rewrite.conditions
+        node.stacked = rewrite.stacked
+        if rewrite.lifted:
+            self._lift(n, source, target)
+        if path not in self.layers:
+            if rewrite.layer is None:
+                self.layers[path] = self.copied.module(source)
+            else:
+                self.layers[path] = self.copied.into(rewrite.layer, source)
+        self.infos[n.name] = _module_result(source, self.values[n.name], rewrite, carrying[0])
+
+    def _closed_source(self, module: nn.Module, info: Info) -> Representation | None:
+        """The representation of a closed input that this layer can tie over; else it is lifted first."""
+        rep, rank = info.rep, len(info.shape or ())
+        if rep is None or (rep.tokens and not isinstance(module, nn.Embedding)):
+            return None
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            simple = rep.reverses_length and module.groups == 1 and isinstance(module, nn.Conv1d)
+            return rep if simple and rank == 3 else None
+        if isinstance(module, nn.Linear):
+            return rep if rank == 2 else None
+        return rep if isinstance(module, nn.Embedding) else None
+
+    def _lift(self, n: fx.Node, source: nn.Module, target: str) -> None:
+        if sum(p.numel() for p in source.parameters()) == 0:
+            return
+        if self.strict:
+            raise self.refuse(
+                n,
+                f"no rule ties the parameters of {type(source).__name__}, and strict=True refuses to lift them",
+                "use strict=False: the layer then runs whole on each strand, which is exact (T2)",
+            )
+        if target not in self.lifted:
+            self.lifted.append(target)
+
+    # -- functions ---------------------------------------------------------------------------------
+    def _call(self, n: fx.Node, node: Node) -> None:
+        if n.op == "call_function" and n.target is getattr:
+            attribute = node.args[1]
+            if attribute not in ATTRIBUTES:
+                raise self.refuse(n, f"attribute {attribute!r} of a tensor", f"use one of {', '.join(ATTRIBUTES)}")
+            node.op, node.target, node.args = "attribute", attribute, node.args[:1]
+            self._size(n, node, attribute)
+            return
+        name = f"Tensor.{n.target}" if n.op == "call_method" else name_of(n.target)
+        if name is None or name not in OPS:
+            raise self.refuse(
+                n,
+                "no rule for this function",
+                "put it in a submodule and name that in leaves=[…]; it is then run whole on each strand",
+            )
+        op = OPS[name]
+        node.target = name
+        if op.inplace or self._drop_inplace(n, node):
+            self.writes = n.all_input_nodes[0]
+        if not self.typed:
+            return
+        if op.family == "size":
+            self._size(n, node, name.rpartition(".")[2])
+            return
+        args, kwargs, infos = self._types(n)
+        first = infos[0] if infos and isinstance(infos[0], Info) else None
+        value = self.values[n.name]
+        if op.name == "operator.getitem" and first is not None and (first.items is not None or first.kind == "free"):
+            self._item(n, node, first, args)
+            return
+        info = type_call(op, args, kwargs, infos, value)
+        self.infos[n.name] = info
+        carrying = tensors_in(infos)
+        node.rule = op.family if info.carries else "free of the input"
+        node.lemma = "T2"
+        if info.kind == "stacked" and info.items is None:
+            node.stacked = stacked_form(op, args, kwargs, carrying, value) if carrying else ""
+            node.lemma = "T5" if node.stacked in ("cat", "flatten", "crop") else "T2"
+
+    def _item(self, n: fx.Node, node: Node, first: Info, args: list[Any]) -> None:
+        index = args[1]
+        node.rule, node.lemma = "item", "T2"
+        if first.items is not None:
+            self.infos[n.name] = first.items[index] if isinstance(index, int) else Info("stacked", items=first.items[index])
+        elif first.varies:  # an entry of a shape
+            rank = len(args[0]) if hasattr(args[0], "__len__") else 0
+            at = index + rank if isinstance(index, int) and index < 0 else index
+            self.infos[n.name] = Info("free", varies=not isinstance(at, int) or at == first.axis)
+
+    def _size(self, n: fx.Node, node: Node, what: str) -> None:
+        node.rule, node.lemma = "size", "T2"
+        if not self.typed:
+            return
+        base = n.all_input_nodes[0]
+        info = self.infos[self.current(base.name)]
+        if not info.carries or what in ("ndim", "dim", "ndimension", "dtype", "device"):
+            return
+        rest = list(n.args[1:]) + list(n.kwargs.values()) if n.op == "call_method" else []
+        dim = rest[0] if what == "size" and rest else None
+        if isinstance(dim, int):
+            rank = len(info.shape or ())
+            self.infos[n.name] = Info("free", varies=dim % rank == info.axis)
+        else:
+            self.infos[n.name] = Info("free", axis=info.axis, varies=True)
+
+    # -- writing in place ---------------------------------------------------------------------------
+    def _drop_inplace(self, n: fx.Node, node: Node) -> bool:
+        """Turn off an ``inplace=True`` argument; True if there was one."""
+        if n.op != "call_function" or not callable(n.target):
+            return False
+        try:
+            bound = inspect.signature(n.target).bind(*node.args, **node.kwargs)
+        except (TypeError, ValueError):
+            return False
+        if not bound.arguments.get("inplace", False):
+            return False
+        bound.arguments["inplace"] = False
+        node.args, node.kwargs = tuple(bound.args), dict(bound.kwargs)
+        return True
+
+    def _written(self, n: fx.Node, target: fx.Node) -> None:
+        """``n`` writes into ``target``: whoever reads it later reads the result instead."""
+        base = target
+        while base.op in ("call_function", "call_method") and base.all_input_nodes:
+            name = f"Tensor.{base.target}" if base.op == "call_method" else name_of(base.target)
+            if name is None or OPS[name].family not in _VIEWS:
+                break
+            base = base.all_input_nodes[0]
+            if any(self.order[user] > self.order[n] for user in base.users):
+                raise self.refuse(n, "it writes in place into a view that is read again later", "use the out-of-place form")
+        if base.op == "placeholder" and base is not target:
+            raise self.refuse(n, "it writes into its input", "use the out-of-place form")
+        self.redirect[target.name] = n.name
+
+
+def _module_result(module: nn.Module, value: Any, rewrite: rules.Rewrite, first: Info) -> Info:
+    """The type of what a layer returns."""
+    if isinstance(module, nn.RNNBase):
+        out, state = value
+        states = state if isinstance(state, tuple) else (state,)
+        hidden = tuple(result_info(s, 1) for s in states)
+        return Info(
+            "stacked",
+            items=(result_info(out, rewrite.axis), Info("stacked", items=hidden) if isinstance(state, tuple) else hidden[0]),
+        )
+    if isinstance(module, nn.MultiheadAttention):
+        out, weights = value
+        return Info("stacked", items=(result_info(out, rewrite.axis), FREE if weights is None else result_info(weights, 0)))
+    if isinstance(module, nn.Embedding):
+        return result_info(value, first.axis)
+    kept = first.kind == "closed" and rewrite.rule == "pointwise" and first.rep is not None and first.rep.signs is None
+    if kept and isinstance(value, Tensor):
+        return result_info(value, rewrite.axis, "closed", first.rep)
+    return result_info(value, rewrite.axis)
+
+
+def outputs_of(structure: Any) -> Any:
+    """fx's output structure with plain containers."""
+    return _plain_containers(structure)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether tracing keeps ``module`` whole."""
+    return Tracer().is_leaf_module(module, "")
+
+
+def uses_tied_layers(module: nn.Module) -> bool:
+    """Whether the module is RCPS already."""
+    return any(isinstance(m, TiedLayer) for m in module.modules())
+
+
+def _plain_containers(value: Any) -> Any:
+    """fx's immutable lists and dicts as ordinary ones."""
+    if isinstance(value, Ref | Info):
+        return value
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if isinstance(value, tuple):
+        return tuple(_plain_containers(v) for v in value)
+    if isinstance(value, list):
+        return [_plain_containers(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain_containers(v) for k, v in value.items()}
+    if isinstance(value, slice):
+        return slice(*(_plain_containers(v) for v in (value.start, value.stop, value.step)))
+    return value
+
+
+def _listed(infos: Any) -> list[Any]:
+    args, kwargs = infos
+    return [_only_infos(a) for a in args] + [_only_infos(v) for v in kwargs.values()]
+
+
+def _only_infos(value: Any) -> Any:
+    if isinstance(value, Info):
+        return value
+    if isinstance(value, tuple | list):
+        return [_only_infos(v) for v in value]
+    if isinstance(value, dict):
+        return [_only_infos(v) for v in value.values()]
+    if isinstance(value, slice):
+        return [_only_infos(v) for v in (value.start, value.stop, value.step)]
+    return FREE
+
+
+def _deep_infos(value: Any) -> list[Info]:
+    if isinstance(value, Info):
+        return [value]
+    return [i for v in value for i in _deep_infos(v)] if isinstance(value, list | tuple) else []
+
+
+def _shown(target: Any) -> str:
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+
+__all__ = ["Builder", "Copied", "is_leaf", "map_refs", "outputs_of", "uses_tied_layers"]

@@ -1,0 +1,124 @@
+"""Input shapes of a network nobody told us: from its first layers, and by trying lengths on the meta device."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import fx, nn
+
+from rcproof.convert.trace import EXAMPLE_BATCH, Recorder
+from rcproof.errors import ConversionError, TraceError
+from rcproof.network.network import find_module
+from rcproof.strand import Representation
+
+Shape = tuple[int, ...]
+
+_FIRST_LENGTH, _LONGEST = 1000, 1 << 20
+_MOST_CHANNELS = 8
+
+
+def infer_shapes(net: nn.Module, graph: fx.Graph, reps: Sequence[Representation]) -> tuple[Shape, ...]:
+    """Shapes (C, L) or (C,) or, for tokens, (L,) per input, without the batch, on which ``net`` runs.
+
+    Channels come from the first layer that reads an input, or are tried up to eight; all lengths are taken
+    equal, and found by bisection where a dense layer fixes them. Raises
+    :class:`~rcproof.errors.ConversionError`, asking for the shapes, where that does not succeed.
+    """
+    ghost = copy.deepcopy(net).to("meta")
+    inputs = graph.find_nodes(op="placeholder")
+    options = [_options(net, node, rep) for node, rep in zip(inputs, reps, strict=True)]
+    reason = ""
+    for choice in itertools.islice(itertools.product(*options), 200):
+        length = _FIRST_LENGTH
+        low, high = 0, _LONGEST
+        while low < length < high:
+            shapes = tuple(_shape(c, length) for c in choice)
+            verdict, why = _try(ghost, graph, shapes, reps)
+            reason = why or reason
+            if verdict == "runs":
+                return shapes
+            if verdict == "wrong" or not any(c[1] for c in choice):
+                break
+            low, high = (length, high) if verdict == "short" else (low, length)
+            length = min(2 * length, _LONGEST - 1) if high == _LONGEST else (low + high) // 2
+    raise ConversionError(
+        f"the shapes of the inputs could not be found{': ' + reason if reason else ''}",
+        fix="give them: input_shapes=[(channels, length), …], or --shape channels,length on the command line",
+    )
+
+
+Choice = tuple[int, bool]  # channels (0 for tokens), whether it has a length
+
+
+def _options(net: nn.Module, node: fx.Node, rep: Representation) -> list[Choice]:
+    if rep.tokens:
+        return [(0, True)]
+    known = _first_layer(net, node)
+    if known is not None:
+        return [known]
+    if rep.size is not None:
+        return [(rep.size, True), (rep.size, False)]
+    lengths = (True, False) if rep.reverses_length else (False, True)
+    return [(c, has) for has in lengths for c in range(1, _MOST_CHANNELS + 1)]
+
+
+def _first_layer(net: nn.Module, node: fx.Node) -> Choice | None:
+    for user in node.users:
+        if user.op == "call_module":
+            layer = find_module(net, str(user.target))
+            if isinstance(layer, nn.Conv1d):
+                return layer.in_channels, True
+            if isinstance(layer, nn.Linear):
+                return layer.in_features, False
+    return None
+
+
+def _shape(choice: Choice, length: int) -> Shape:
+    channels, has_length = choice
+    return (length,) if not channels else (channels, length) if has_length else (channels,)
+
+
+def _try(ghost: nn.Module, graph: fx.Graph, shapes: Sequence[Shape], reps: Sequence[Representation]) -> tuple[str, str]:
+    """``runs``, ``short`` or ``long`` (the length), or ``wrong`` (something else), and why."""
+    dtype = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)
+    tensors = [
+        torch.zeros((EXAMPLE_BATCH, *s), device="meta", dtype=torch.int64 if r.tokens else dtype)
+        for s, r in zip(shapes, reps, strict=True)
+    ]
+    recorder = Recorder(ghost, graph)
+    try:
+        with torch.no_grad():
+            output = recorder.run(*tensors)
+    except TraceError as error:
+        return _diagnose(ghost, graph, recorder), str(error)
+    empty = any(t.numel() == 0 for t in _tensors(output))
+    return ("short", "an output is empty") if empty else ("runs", "")
+
+
+def _diagnose(ghost: nn.Module, graph: fx.Graph, recorder: Recorder) -> str:
+    """Which way the length is off, seen at the first step that failed."""
+    for n in graph.nodes:
+        if n.name in recorder.values or n.op == "output":
+            continue
+        seen = [recorder.values.get(a.name) for a in n.all_input_nodes]
+        shape = next((s.shape for s in seen if isinstance(s, torch.Tensor)), None)
+        layer = find_module(ghost, str(n.target)) if n.op == "call_module" else None
+        if isinstance(layer, nn.Linear) and shape is not None:
+            return "long" if shape[-1] > layer.in_features else "short"
+        if isinstance(layer, nn.Conv1d) and shape is not None and shape[1] != layer.in_channels:
+            return "wrong"
+        if layer is not None and shape is not None and len(shape) == 3:
+            return "short"
+        return "wrong"
+    return "wrong"
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, tuple | list) else []

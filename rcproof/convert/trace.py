@@ -1,0 +1,169 @@
+"""Tracing: a module as an fx graph, with the shape of every value on an example."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from rcproof.errors import TraceError
+from rcproof.nn.weighted_sum import WeightedSum1d
+
+#: An unusual number of examples, so that no other axis of an example has this size by design.
+EXAMPLE_BATCH = 5
+
+_PLAIN_LEAVES: tuple[type[nn.Module], ...] = (WeightedSum1d,)
+
+
+class Tracer(fx.Tracer):
+    """fx tracing in which torch's own layers, and what the user names, stay whole."""
+
+    def __init__(self, leaves: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.leaves = tuple(leaves)
+        self.record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self.leaves or type(m).__name__ in self.leaves:
+            return True
+        if isinstance(m, _PLAIN_LEAVES) or m._forward_hooks or m._forward_pre_hooks:
+            return True
+        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+            return False
+        if m.__module__.startswith("torch.nn"):
+            return True
+        # A subclass that adds no forward of its own (a Conv1d with another initialisation) is still that layer.
+        return any(base.__module__.startswith("torch.nn.modules") and type(m).forward is base.forward
+                   for base in type(m).__mro__ if base is not nn.Module and issubclass(base, nn.Module))  # fmt: skip
+
+
+def trace(root: nn.Module, count: int, leaves: Sequence[str] = ()) -> fx.Graph:
+    """The fx graph of ``root`` called with ``count`` tensors; ``root`` is left as it was.
+
+    Optional arguments beyond the first ``count`` take their defaults. Raises
+    :class:`~rcproof.errors.TraceError` with the reason and the place.
+    """
+    parameters = [
+        p for p in inspect.signature(root.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        raise TraceError(
+            f"{type(root).__name__}.forward takes *args, which cannot be traced", fix="give it named arguments"
+        )
+    concrete = {p.name: p.default for p in parameters[count:] if p.default is not inspect.Parameter.empty}
+    if len(parameters) - len(concrete) > count or len(parameters) < count:
+        raise TraceError(
+            f"arguments of {type(root).__name__}.forward",
+            got=f"{count} input representations for {len(parameters)} arguments ({len(concrete)} of them optional)",
+            fix="give one representation for each input tensor",
+        )
+    tracer = Tracer(leaves)
+    with _unchanged(root):
+        try:
+            graph = tracer.trace(root, concrete_args=concrete or None)
+        except Exception as error:  # whatever the user's forward raises under tracing
+            raise TraceError(
+                f"{type(root).__name__} cannot be traced: {type(error).__name__}: {_first_line(error)}{_place(error)}",
+                fix="name the submodule that branches on data in leaves=[…]; it is then run whole on each strand",
+            ) from error
+    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch._assert:
+            graph.erase_node(node)
+    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
+    for node in placeholders[count:]:
+        if not node.users:
+            graph.erase_node(node)
+    return graph
+
+
+@contextmanager
+def _unchanged(root: nn.Module) -> Iterator[None]:
+    """fx stores tensor constants on the root while tracing; they stay in the graph's ``constants`` only."""
+    before = set(root.__dict__)
+    buffers = {id(m): (m, set(m._buffers)) for m in root.modules()}
+    try:
+        yield
+    finally:
+        for name in set(root.__dict__) - before:
+            _KEPT.setdefault(root, {})[name] = root.__dict__.pop(name)
+        for module, names in buffers.values():
+            for name in set(module._buffers) - names:
+                del module._buffers[name]
+
+
+# Tensor constants of forwards such as ``x * torch.tensor([…])``, per root module.
+_KEPT: Any = __import__("weakref").WeakKeyDictionary()
+
+
+def constant(root: nn.Module, name: str) -> Tensor | None:
+    """A tensor constant that tracing met in the forward of ``root``."""
+    found = _KEPT.get(root, {}).get(name)
+    return found if isinstance(found, Tensor) else None
+
+
+def place_of(node: fx.Node) -> str:
+    """The user's source line of an fx node, for error messages."""
+    lines = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip()]
+    for i in range(len(lines) - 1, -1, -1):
+        if lines[i].startswith("File ") and "/torch/" not in lines[i]:
+            code = lines[i + 1] if i + 1 < len(lines) else ""
+            path, _, rest = lines[i].removeprefix('File "').partition('", line ')
+            return f" at {path.rpartition('/')[2]}:{rest.partition(',')[0]}" + (f" ({code})" if code else "")
+    return ""
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    place = ""
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if "/torch/" not in code.co_filename and "/rcproof/convert/" not in code.co_filename:
+            place = f" at {code.co_filename.rpartition('/')[2]}:{frame.tb_lineno} in {code.co_name}"
+        frame = frame.tb_next
+    return place
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else ""
+
+
+class Recorder(fx.Interpreter):
+    """Runs an fx graph once and keeps what every node returned (tensors as shape-only copies)."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(root, garbage_collect_values=True, graph=graph)
+        self.values: dict[str, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            result = super().run_node(n)
+        except Exception as error:
+            raise TraceError(
+                f"the network does not run on the example input: step {n.name!r}{place_of(n)}: "
+                f"{type(error).__name__}: {_first_line(error)}",
+                fix="check the input shapes and that inputs come channels first",
+            ) from error
+        self.values[n.name] = _shapes(result)
+        return result
+
+    def fetch_attr(self, target: str) -> Any:
+        found = constant(self.module, target)
+        return super().fetch_attr(target) if found is None else found
+
+
+def _shapes(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("meta")
+    if isinstance(value, torch.Size):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_shapes(v) for v in value)
+    if isinstance(value, list):
+        return [_shapes(v) for v in value]
+    return value

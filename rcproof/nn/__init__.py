@@ -7,6 +7,7 @@ plain torch layer, so state dicts carry over.
 
 from rcproof.nn.base import TiedLayer, closed_to_stacked, partner, to_batched, to_stacked
 from rcproof.nn.conv import RCPSConv1d, RCPSConvTranspose1d
+from rcproof.nn.couple import couple, uncouple
 from rcproof.nn.dropout import RCPSDropout, RCPSDropout1d
 from rcproof.nn.embedding import RCPSEmbedding
 from rcproof.nn.lifted import Lifted
@@ -45,8 +46,10 @@ __all__ = [
     "TiedLayer",
     "WeightedSum1d",
     "closed_to_stacked",
+    "couple",
     "merge",
     "partner",
     "to_batched",
     "to_stacked",
+    "uncouple",
 ]

@@ -63,14 +63,12 @@ class TiedLayer(nn.Module):
         source: how ρ acts on a closed input, or None if the input is a strand pair.
         coupled: whether the layer has cross-strand weights (B in V = [A, B]).
         couplable: whether the layer can have them.
-        couple_axis: the axis of ``weight`` along which B follows A in a coupled layer.
+        coupling_axis: the axis of ``weight`` along which A and B of V = [A, B] lie.
     """
 
     source: Representation | None = None
     coupled: bool = False
-    #: The axis of ``weight`` along which A and B of V = [A, B] lie.
     coupling_axis: int = 1
-    couple_axis: int = 1
 
     @property
     def couplable(self) -> bool:

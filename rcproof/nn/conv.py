@@ -167,8 +167,6 @@ class RCPSConvTranspose1d(TiedLayer):
 
     coupling_axis = 0
 
-    couple_axis = 0
-
     def __init__(
         self,
         in_channels: int,

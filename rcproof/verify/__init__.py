@@ -11,7 +11,8 @@
 ====================================  ==============================================================
 """
 
-from rcproof.verify.audit import AuditReport, OutputAudit, audit
+from rcproof.verify.audit import audit
+from rcproof.verify.audit_report import AuditReport, OutputAudit
 from rcproof.verify.equivalence import check_equivalence
 from rcproof.verify.equivariance import check_equivariance
 from rcproof.verify.fasta import FastaRecord, one_hot, read_fasta

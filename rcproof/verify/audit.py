@@ -4,121 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, ShapeError
 from rcproof.strand import RepresentationLike
-from rcproof.verify.report import environment, number, print_lines, print_table
+from rcproof.verify.audit_report import AuditReport, OutputAudit
 from rcproof.verify.running import Inputs, act, as_cases, call, describe, match, name_of, place, prepare, values
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 #: What an output is, and with it what a decision is. ``score``: a probability, decided at ½. ``logit``:
 #: decided at 0. ``profile``: logits or probabilities over positions. ``counts``: no decision.
 KINDS = ("score", "logit", "profile", "counts")
-
-
-@dataclass(frozen=True)
-class OutputAudit:
-    """One output, read from both strands: y = model(x) against y′ = ρ_out model(ρ_in x).
-
-    Attributes:
-        max_difference, mean_difference: of \\|y − y′\\| over all values.
-        scale: max \\|y\\|; ``relative_max`` and ``relative_mean`` are the differences divided by it.
-        flipped_share: share of decisions, one for each example and task, that the strands take
-            differently; None for profiles and counts.
-        jsd_mean, jsd_max: Jensen-Shannon divergence of the two profiles, in bits (logarithm to base 2, so
-            within 0..1), over examples and channels; None unless the output is a profile over positions.
-        pearson: correlation of y and y′ over all values; None where either is constant.
-        worst_example: the number and name of the example with the largest difference.
-        not_finite: examples with NaN or infinite output on either strand. They are left out of the rest,
-            which is NaN or None if no example remains.
-    """
-
-    name: str
-    kind: str
-    inferred: bool
-    representation: str
-    shape: tuple[int, ...]
-    max_difference: float = math.nan
-    mean_difference: float = math.nan
-    scale: float = math.nan
-    relative_max: float = math.nan
-    relative_mean: float = math.nan
-    flipped_share: float | None = None
-    jsd_mean: float | None = None
-    jsd_max: float | None = None
-    pearson: float | None = None
-    worst_example: int | None = None
-    worst_name: str | None = None
-    not_finite: int = 0
-
-
-@dataclass(frozen=True)
-class AuditReport:
-    """The audit of one model: one :class:`OutputAudit` an output."""
-
-    outputs: tuple[OutputAudit, ...]
-    examples: int
-    facts: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=environment)
-
-    def symmetric(self, tolerance: float = 1e-12) -> bool:
-        """Whether every output is finite and differs between strands by at most ``tolerance``, relative."""
-        return all(o.not_finite == 0 and o.relative_max <= tolerance for o in self.outputs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for strict JSON."""
-        outputs = []
-        for output in self.outputs:
-            row = asdict(output)
-            row["shape"] = list(output.shape)
-            outputs.append({k: number(v) if isinstance(v, float) else v for k, v in row.items()})
-        return {
-            "title": "strand audit",
-            "examples": self.examples,
-            "outputs": outputs,
-            "facts": dict(self.facts),
-            "environment": dict(self.environment),
-        }
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
-            (
-                o.name,
-                o.kind + (" (inferred)" if o.inferred else ""),
-                f"{o.max_difference:.3g} ({_percent(o.relative_max)})",
-                f"{o.mean_difference:.3g} ({_percent(o.relative_mean)})",
-                "–" if o.flipped_share is None else _percent(o.flipped_share),
-                "–" if o.jsd_mean is None or o.jsd_max is None else f"{o.jsd_mean:.3g} / {o.jsd_max:.3g}",
-                "–" if o.pearson is None else f"{o.pearson:.6f}",
-                "–" if o.worst_example is None else f"{o.worst_example}: {o.worst_name}",
-            )
-            for o in self.outputs
-        ]
-
-    def _notes(self) -> list[str]:
-        lost = [f"note: {o.name} is not finite for {o.not_finite} examples" for o in self.outputs if o.not_finite]
-        return [f"{name}: {value}" for name, value in self.facts.items()] + lost
-
-    def __str__(self) -> str:
-        rows = [COLUMNS, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-        table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"strand audit of {self.examples} examples", *table, *self._notes()])
-
-    def print(self, console: Console | None = None) -> None:
-        """A table on ``console`` (default: standard output). Needs rich, which is imported here."""
-        print_table(console, f"strand audit of {self.examples} examples", COLUMNS, self._rows(), mark=0)
-        print_lines(console, self._notes())
-
-
-COLUMNS = ("output", "kind", "max difference", "mean difference", "flipped", "JSD bits mean / max", "Pearson", "worst")
 
 
 def audit(
@@ -291,7 +188,3 @@ def _pearson(a: Tensor, b: Tensor) -> float | None:
         return None
     a, b = a - a.mean(), b - b.mean()
     return float((a / a.norm() * (b / b.norm())).sum())
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

@@ -151,7 +151,7 @@ def _compare_gradients(
     ours, others = results
     if not ours and not others:
         notes.append("no output of either network depends on the inputs differentiably: no gradients compared")
-    for key in ours.keys() | others.keys():
+    for key in sorted(ours.keys() | others.keys()):
         output, index = key
         quantity = f"gradient of {output} by input {index}"
         zero = torch.zeros_like(moved[index])

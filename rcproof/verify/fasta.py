@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO, cast
 
 import torch
 from torch import Tensor
@@ -41,8 +41,8 @@ def read_fasta(path: str | os.PathLike[str], *, max_bases: int = 500_000_000) ->
     try:
         with file.open("rb") as raw:
             zipped = raw.read(2) == _GZIP
-        with gzip.open(file, "rb") if zipped else file.open("rb") as data:
-            return _parse(io.TextIOWrapper(data, encoding="ascii"), file.name, max_bases)
+        with gzip.open(file, "rt", encoding="ascii") if zipped else file.open(encoding="ascii") as lines:
+            return _parse(cast(TextIO, lines), file.name, max_bases)
     except FileNotFoundError as problem:
         raise CheckpointError("no such FASTA file", got=file) from problem
     except UnicodeDecodeError as problem:
@@ -51,7 +51,7 @@ def read_fasta(path: str | os.PathLike[str], *, max_bases: int = 500_000_000) ->
         raise CheckpointError(f"{file.name} cannot be read", got=f"{type(problem).__name__}: {problem}") from problem
 
 
-def _parse(lines: io.TextIOWrapper, file: str, max_bases: int) -> list[FastaRecord]:
+def _parse(lines: TextIO, file: str, max_bases: int) -> list[FastaRecord]:
     records: list[FastaRecord] = []
     name, parts = "", [""]
     header = number = total = 0  # line of the current header, line being read, bases so far

@@ -153,6 +153,7 @@ class Report:
         print_table(console, f"{self.title}: {verdict}", ("", "check", "error", "tolerance", "detail"), rows)
         print_lines(console, [f"{name}: {value}" for name, value in self.facts.items()])
         print_lines(console, [f"note: {note}" for note in self.notes])
+        print_lines(console, [f"seed {self.seed}, " + ", ".join(f"{k} {v}" for k, v in self.environment.items())])
 
 
 def print_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,9 @@ def prepare(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     ):
         return model
     try:
-        model = copy.deepcopy(model)
+        with warnings.catch_warnings():  # torch's own, about how it copies exported programs
+            warnings.simplefilter("ignore")
+            model = copy.deepcopy(model)
     except Exception as problem:
         raise RcproofError(
             f"{type(model).__name__} cannot be deep-copied",

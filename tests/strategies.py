@@ -129,7 +129,7 @@ def transpose_cases(draw: st.DrawFn, max_length: int = 60, groups: bool = True) 
         "dilation": dilation,
     }
     source = draw(st.none() | closed_representations(channels))
-    return Case(options, channels, draw(st.integers(shortest, max_length)), source)
+    return Case(options, channels, draw(st.integers(shortest, max(shortest, max_length))), source)
 
 
 @st.composite

@@ -98,7 +98,7 @@ class Conjoined(nn.Module):
             both, structure = flatten(
                 self.net(*(torch.cat([x, o]) for x, o in zip(xs, others, strict=True))), torch.is_tensor
             )
-            pairs = [tuple(y.chunk(2)) for y in both]
+            pairs = [(y[: y.shape[0] // 2], y[y.shape[0] // 2 :]) for y in both]
         else:
             first, structure = flatten(self.net(*xs), torch.is_tensor)
             second, _ = flatten(self.net(*others), torch.is_tensor)

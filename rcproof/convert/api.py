@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,11 @@ from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, 
 from rcproof.convert.shapes import Shape, infer_shapes
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
 from rcproof.errors import ConversionError, RcproofError, TraceError
-from rcproof.network.graph import Graph, Node, Ref
-from rcproof.network.network import Network, attach
+from rcproof.network.graph import Graph, Node, Ref, map_refs
+from rcproof.network.network import Network, attach, find_module
 from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation
-from rcproof.structure import flatten, unflatten
+from rcproof.structure import flatten
 from rcproof.verify import InputCase, check_equivalence, check_independence, draw_inputs
 
 
@@ -82,7 +82,7 @@ def convert(conjoined: Conjoined, config: ConvertConfig | None = None) -> Conver
         net = nn.Sequential()
         net.add_module("net", conjoined.net)
         net.training = False
-    count = _input_count(conjoined)
+    count = input_count(conjoined)
     reps = conjoined.input_representations(count)
     shapes = config.input_shapes
     if shapes is None:
@@ -119,9 +119,10 @@ def _check_source(conjoined: Conjoined) -> None:
             raise ConversionError(f"weights {name!r}", got="NaN or infinite values", expected="finite numbers")
 
 
-def _input_count(conjoined: Conjoined) -> int:
-    import inspect
-
+def input_count(conjoined: Conjoined) -> int:
+    """How many tensors the network takes: its representations if several, else its required arguments."""
+    if isinstance(conjoined.net, Network):
+        return conjoined.net.input_count
     if len(conjoined.inputs) > 1:
         return len(conjoined.inputs)
     parameters = inspect.signature(conjoined.net.forward).parameters.values()
@@ -191,8 +192,6 @@ def _add_final(
         raise TraceError("the final step must return one tensor", got=type(result).__name__)
     renamed = {n.name: f"{n.name}_{index}" for n in builder.nodes}
     for node in builder.nodes:
-        from rcproof.network.graph import map_refs
-
         node.args = map_refs(node.args, lambda r: Ref(renamed.get(r.name, r.name)))
         node.kwargs = map_refs(node.kwargs, lambda r: Ref(renamed.get(r.name, r.name)))
         node.name, node.rule, node.lemma = renamed[node.name], "final", "T5"
@@ -264,8 +263,6 @@ def _certify(
 
 
 def _submodule_parameters(model: nn.Module, path: str) -> list[nn.Parameter]:
-    from rcproof.network.network import find_module
-
     return list(find_module(model, path).parameters())
 
 
@@ -300,4 +297,4 @@ def plain_network(net: nn.Module, count: int, leaves: Sequence[str] = ()) -> Net
     return _assemble(graph, builder.layers, builder.tensors, net, copied, "auto").train(training)
 
 
-__all__ = ["Conversion", "ConvertConfig", "convert", "copy", "plain_network", "unflatten"]
+__all__ = ["Conversion", "ConvertConfig", "convert", "input_count", "plain_network"]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from rcproof.errors import TraceError
+from rcproof.network.fx import to_fx
+from rcproof.network.network import Network
 from rcproof.nn.weighted_sum import WeightedSum1d
 
 #: An unusual number of examples, so that no other axis of an example has this size by design.
@@ -47,6 +49,8 @@ def trace(root: nn.Module, count: int, leaves: Sequence[str] = ()) -> fx.Graph:
     Optional arguments beyond the first ``count`` take their defaults. Raises
     :class:`~rcproof.errors.TraceError` with the reason and the place.
     """
+    if isinstance(root, Network):
+        return to_fx(root)
     parameters = [
         p for p in inspect.signature(root.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
     ]
@@ -112,6 +116,7 @@ def place_of(node: fx.Node) -> str:
     for i in range(len(lines) - 1, -1, -1):
         if lines[i].startswith("File ") and "/torch/" not in lines[i]:
             code = lines[i + 1] if i + 1 < len(lines) else ""
+            code = code if len(code) <= 60 else code[:57] + "…"
             path, _, rest = lines[i].removeprefix('File "').partition('", line ')
             return f" at {path.rpartition('/')[2]}:{rest.partition(',')[0]}" + (f" ({code})" if code else "")
     return ""

@@ -72,6 +72,11 @@ class Network(nn.Module):
         return self._graph
 
     @property
+    def input_count(self) -> int:
+        """How many tensors it takes."""
+        return len(self._inputs)
+
+    @property
     def _inputs(self) -> list[str | None]:
         return [n.rep for n in self._graph.nodes if n.op == "input"]
 

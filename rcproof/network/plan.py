@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rcproof.conjoined import merge_strands
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.ops import OPS
-from rcproof.nn.base import TiedLayer, closed_to_stacked, flip_strand, to_batched, to_stacked
+from rcproof.nn.base import TiedLayer, closed_to_stacked, flip_strand, halves, to_batched, to_stacked
 from rcproof.strand import Representation, rc, representation
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def merge_output(x: Tensor, layout: str, rep: Representation, mode: str) -> Tens
         if not (rep.is_reversal and b.dim() in (2, 3)):  # ρ_out·ρ is the identity for a reversal
             b = _act(flip_strand(b), rep)
         return merge_strands(a, b, mode)
-    a, b = x.chunk(2, dim=0)
+    a, b = halves(x)
     return merge_strands(a, _act(b, rep), mode)
 
 
@@ -272,8 +272,8 @@ def stacked_cat(tensors: Any, dim: int = 1, **_: Any) -> Tensor:
 
     (A plain ``cat`` of stacked tensors is not equivariant; T13.)
     """
-    halves = [t.chunk(2, dim=1) for t in tensors]
-    return torch.cat([h[0] for h in halves] + [h[1] for h in reversed(halves)], dim=1)
+    parts = [halves(t, 1) for t in tensors]
+    return torch.cat([p[0] for p in parts] + [p[1] for p in reversed(parts)], dim=1)
 
 
 def stacked_flatten(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -287,7 +287,7 @@ def stacked_crop(x: Tensor, index: Any) -> Tensor:
     start, stop = crop_bounds(index[2], length)
     if start + stop == length:
         return x[:, :, start:stop]
-    own, other = x.chunk(2, dim=1)
+    own, other = halves(x, 1)
     return torch.cat([own[:, :, start:stop], other[:, :, length - stop : length - start]], dim=1)
 
 

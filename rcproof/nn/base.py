@@ -20,6 +20,12 @@ def flip_strand(x: Tensor) -> Tensor:
     return x.flip(tuple(range(1, x.dim())))
 
 
+def halves(x: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """The two strands along ``dim``, as views (``chunk`` would tie an exported program to one batch size)."""
+    half = x.shape[dim] // 2
+    return x.narrow(dim, 0, half), x.narrow(dim, half, half)
+
+
 def to_batched(x: Tensor, source: Representation | None = None) -> Tensor:
     """Stacked (N, 2F, …), or closed under ``source`` (N, C, …), → batched (2N, F, …)."""
     if source is not None:
@@ -36,7 +42,7 @@ def to_batched(x: Tensor, source: Representation | None = None) -> Tensor:
 
 def to_stacked(s: Tensor) -> Tensor:
     """Batched (2N, F, …) → stacked (N, 2F, …)."""
-    a, b = s.chunk(2, dim=0)
+    a, b = halves(s)
     return torch.cat([a, flip_strand(b)], dim=1)
 
 
@@ -48,7 +54,7 @@ def closed_to_stacked(x: Tensor, source: Representation) -> Tensor:
 
 def partner(s: Tensor) -> Tensor:
     """For each strand in a batched tensor, the other strand read in this one's direction: ρ·swap(s)."""
-    a, b = s.chunk(2, dim=0)
+    a, b = halves(s)
     return flip_strand(torch.cat([b, a], dim=0))
 
 

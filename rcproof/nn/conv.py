@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rcproof.nn.base import TiedLayer, check_channels, closed_source, partner
+from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner
 from rcproof.strand import RepresentationLike, mirror, tie
 
 
@@ -119,7 +119,7 @@ class RCPSConv1d(TiedLayer):
             return self._conv(x, tie(self.weight, rep), full_bias, groups, (left, right))
         # Windows that do not centre: the other strand's half takes the mirrored operation.
         if groups > 1:
-            own, other = x.chunk(2, dim=1)
+            own, other = halves(x, 1)
         else:
             own = other = x
         first = self._conv(own, self.weight, bias, self.groups, (left, right))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rcproof.nn.base import TiedLayer, check_channels, closed_source, partner
+from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner
 from rcproof.strand import RepresentationLike, mirror, tie
 
 
@@ -61,7 +61,7 @@ class RCPSLinear(TiedLayer):
         bias = None if self.bias is None else tie(self.bias)
         if closed or self.coupled:
             return F.linear(x, tie(self.weight, self.source or "reversal"), bias)
-        own, other = x.chunk(2, dim=1)
+        own, other = halves(x, 1)
         y = torch.cat([F.linear(own, self.weight), F.linear(other, mirror(self.weight))], dim=1)
         return y if bias is None else y + bias
 

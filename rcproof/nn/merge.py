@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rcproof.errors import RcproofError, RepresentationError, ShapeError
-from rcproof.nn.base import TiedLayer, flip_strand, to_batched
+from rcproof.nn.base import TiedLayer, flip_strand, to_batched, halves
 from rcproof.strand import RepresentationLike, rc, representation
 
 MergeMode = Literal["mean", "sum", "max"]
@@ -52,7 +52,7 @@ class StrandSum(TiedLayer):
     """
 
     def batched(self, s: Tensor) -> Tensor:
-        a, b = s.chunk(2, dim=0)
+        a, b = halves(s, 0)
         return a + b
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,13 +89,13 @@ class Merge(TiedLayer):
             )
 
     def batched(self, s: Tensor) -> Tensor:
-        a, b = s.chunk(2, dim=0)
+        a, b = halves(s, 0)
         return merge(a, rc(b, self.output), self.mode)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() not in (2, 3) or x.shape[1] % 2:
             raise ShapeError("input of Merge", got=f"shape {tuple(x.shape)}", expected="(N, 2C) or (N, 2C, L)")
-        a, mirrored = x.chunk(2, dim=1)
+        a, mirrored = halves(x, 1)
         # The stacked half is already ρb under total reversal; other representations start from b.
         other = mirrored if self.output.is_reversal else rc(flip_strand(mirrored), self.output)
         return merge(a, other, self.mode)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcproof.errors import ShapeError
-from rcproof.nn.base import TiedLayer, check_channels
+from rcproof.nn.base import TiedLayer, check_channels, halves
 from rcproof.strand import tie
 
 
@@ -135,7 +135,7 @@ class RCPSLayerNorm(TiedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x, 2)
-        own, other = x.chunk(2, dim=1)
+        own, other = halves(x, 1)
         axes = tuple(range(len(self.normalized_shape)))
         weight = None if self.weight is None else self.weight.flip(axes)
         bias = None if self.bias is None else self.bias.flip(axes)

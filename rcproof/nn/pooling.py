@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rcproof.errors import RcproofError, ShapeError
-from rcproof.nn.base import TiedLayer
+from rcproof.nn.base import TiedLayer, halves
 
 
 def _one(value: int | Sequence[int], name: str, least: int) -> int:
@@ -69,7 +69,7 @@ class _WindowPool(TiedLayer):
         rest = (x.shape[2] + 2 * self.padding - self.dilation * (self.kernel_size - 1) - 1) % self.stride
         if not rest:
             return self._pool(x)
-        own, other = x.chunk(2, dim=1)
+        own, other = halves(x, 1)
         first = self._pool(own)
         if self.padding or self.ceil_mode:
             second = self._pool(other.flip(2)).flip(2)

@@ -1,0 +1,90 @@
+"""State dicts of the user's own classes: safetensors, or torch files read with ``weights_only=True``."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+import zipfile
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rcproof.checkpoints.files import PathLike, existing
+from rcproof.errors import CheckpointError, RcproofError
+
+
+def read_state_dict(path: PathLike) -> dict[str, Tensor]:
+    """The state dict in a ``.safetensors`` or torch file. Nothing is unpickled but tensors and containers.
+
+    A Lightning-like file with a ``state_dict`` entry gives that entry. Raises
+    :class:`~rcproof.errors.CheckpointError` for anything else, in one line.
+    """
+    found = existing(path)
+    try:
+        if found.suffix == ".safetensors":
+            return load_file(found)
+        loaded: Any = torch.load(found, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{str(path)!r} holds more than tensors and was not loaded",
+            got=reason,
+            fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code",
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, TypeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first) from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{str(path)!r}", got=type(loaded).__name__, expected="a state dict of tensors")
+    return {str(k): v for k, v in loaded.items()}
+
+
+def build_model(spec: str) -> nn.Module:
+    """The network that ``MODULE:CALLABLE`` returns. This imports and runs your code; a checkpoint cannot name it."""
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name:
+        raise RcproofError("--model", got=repr(spec), expected="MODULE:CALLABLE, for example mypackage.nets:build")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside you, as with python -m
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise RcproofError(f"--model: module {module_name!r} cannot be imported", got=str(error)) from None
+    for part in name.split("."):
+        if not hasattr(target, part):
+            raise RcproofError(f"--model: module {module_name!r} has no {name!r}")
+        target = getattr(target, part)
+    model = target if isinstance(target, nn.Module) else target()
+    if not isinstance(model, nn.Module):
+        raise RcproofError(f"--model {spec}", got=type(model).__name__, expected="a torch.nn.Module")
+    return model
+
+
+def load_into(model: nn.Module, state: dict[str, Tensor], path: PathLike) -> nn.Module:
+    """Put a state dict into a model, dtype and all; wrong keys or shapes are one clear line."""
+    own = model.state_dict()
+    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    if missing or unexpected:
+        parts = []
+        if missing:
+            parts.append(f"{len(missing)} missing, first {missing[0]!r}")
+        if unexpected:
+            parts.append(f"{len(unexpected)} unexpected, first {unexpected[0]!r}")
+        raise CheckpointError(f"keys of {str(path)!r} do not fit {type(model).__name__}", got="; ".join(parts))
+    for key, tensor in state.items():
+        if tensor.shape != own[key].shape:
+            raise CheckpointError(
+                f"tensor {key!r} of {str(path)!r}",
+                got=f"shape {tuple(tensor.shape)}",
+                expected=f"shape {tuple(own[key].shape)} of {type(model).__name__}",
+            )
+    model.load_state_dict(state, assign=True)
+    return model

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rcproof.errors import RcproofError, RepresentationError, ShapeError
-from rcproof.nn.base import TiedLayer, flip_strand, to_batched, halves
+from rcproof.nn.base import TiedLayer, flip_strand, halves, to_batched
 from rcproof.strand import RepresentationLike, rc, representation
 
 MergeMode = Literal["mean", "sum", "max"]

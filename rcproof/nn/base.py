@@ -23,6 +23,9 @@ def flip_strand(x: Tensor) -> Tensor:
 def halves(x: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     """The two strands along ``dim``, as views (``chunk`` would tie an exported program to one batch size)."""
     half = x.shape[dim] // 2
+    if x.shape[dim] % 2:  # narrowing would silently drop the last one
+        want = "an even number of rows, one half a strand" if dim == 0 else "an even number of channels"
+        raise ShapeError("two strands in one tensor", got=f"shape {tuple(x.shape)}", expected=want)
     return x.narrow(dim, 0, half), x.narrow(dim, half, half)
 
 

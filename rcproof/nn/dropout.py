@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rcproof.errors import RcproofError
-from rcproof.nn.base import TiedLayer, flip_strand
+from rcproof.nn.base import TiedLayer, flip_strand, halves
 
 Masks = Literal["independent", "shared"]
 
@@ -42,7 +42,8 @@ class RCPSDropout(TiedLayer):
             return s
         if self.masks == "independent":
             return s * self._mask(s, self._mask_shape(tuple(s.shape)))
-        mask = self._mask(s, self._mask_shape((s.shape[0] // 2, *s.shape[1:])))
+        own = halves(s)[0]
+        mask = self._mask(s, self._mask_shape(tuple(own.shape)))
         return s * torch.cat([mask, mask], dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ class RCPSDropout(TiedLayer):
             return x
         if self.masks == "independent":  # other draws than in the batched rendering, of one distribution
             return x * self._mask(x, self._mask_shape(tuple(x.shape)))
-        mask = self._mask(x, self._mask_shape((x.shape[0], x.shape[1] // 2, *x.shape[2:])))
+        own = halves(x, 1)[0]
+        mask = self._mask(x, self._mask_shape(tuple(own.shape)))
         return x * torch.cat([mask, flip_strand(mask)], dim=1)
 
     def config(self) -> dict[str, object]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, RepresentationError, ShapeError
+from rcproof.nn.merge import check_mode
+from rcproof.nn.merge import merge as merge_answers
 from rcproof.strand import Representation, RepresentationLike, rc, representation, representations
 from rcproof.structure import flatten, unflatten
-
-MERGES = ("mean", "sum", "max")
 
 FINALS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -51,7 +51,8 @@ class Conjoined(nn.Module):
             (a profile) has no default: stranded or not is yours to say.
         merge: ``mean``, ``sum`` or ``max``, one for all outputs or one each.
         final: what follows the merge: a module, a function, one of the names in ``FINALS``, or one of these
-            (or None) for each output. A nonlinearity inside ``net`` is merged *after*; ``final`` is for averaging logits.
+            (or None) for each output. A nonlinearity inside ``net`` is merged *after*; ``final`` is for averaging
+            logits.
         passes: 1 runs both strands as one doubled batch, 2 runs them one after the other; the results are
             the same in eval mode. In train mode batch norm sees both strands at once only with 1 (T10).
 
@@ -81,8 +82,7 @@ class Conjoined(nn.Module):
         self.outputs = None if outputs is None else representations(outputs)
         self.merge: tuple[str, ...] = (merge,) if isinstance(merge, str) else tuple(merge)
         for name in self.merge:
-            if name not in MERGES:
-                raise RcproofError("merge", got=repr(name), expected="mean, sum or max")
+            check_mode(name)
         if passes not in (1, 2):
             raise RcproofError("passes", got=passes, expected="1 (a doubled batch) or 2")
         self.passes = passes
@@ -107,7 +107,7 @@ class Conjoined(nn.Module):
         modes, finals = self.merges(len(pairs)), self.finals(len(pairs))
         merged = []
         for (a, b), rep, mode, final in zip(pairs, outs, modes, finals, strict=True):
-            y = merge_strands(a, b if a.dim() == 1 else rc(b, rep), mode)
+            y = merge_answers(a, b if a.dim() == 1 else rc(b, rep), mode)
             merged.append(y if final is None else final(y))
         return unflatten(merged, structure)
 
@@ -115,7 +115,9 @@ class Conjoined(nn.Module):
         """One representation per input."""
         if len(self.inputs) not in (1, count):
             raise ShapeError(
-                "inputs of the conjoined network", got=f"{count} tensors", expected=f"{len(self.inputs)}, one a representation"
+                "inputs of the conjoined network",
+                got=f"{count} tensors",
+                expected=f"{len(self.inputs)}, one a representation",
             )
         return self.inputs if len(self.inputs) == count else self.inputs * count
 
@@ -138,6 +140,12 @@ class Conjoined(nn.Module):
             rep = rep or representation("fixed")
             if rank == 1 and str(rep) != "fixed":
                 raise RepresentationError(f"output {i} of shape (N,)", got=str(rep), expected="fixed")
+            if rep.signs is not None and self.merges(len(ranks))[i] == "max":
+                raise RepresentationError(
+                    f"output {i} with signs {rep} cannot be merged by max",
+                    expected="mean or sum",
+                    fix="where ρ changes the sign, the maximum of the strands does not commute with it",
+                )
             reps.append(rep)
         return tuple(reps)
 
@@ -165,14 +173,6 @@ class Conjoined(nn.Module):
             f"inputs=({', '.join(map(str, self.inputs))}), outputs=({outputs}), "
             f"merge={'/'.join(self.merge)}, passes={self.passes}"
         )
-
-
-def merge_strands(a: Tensor, b: Tensor, mode: str) -> Tensor:
-    """Merge two answers that are already in one orientation."""
-    if mode == "max":
-        return torch.maximum(a, b)
-    total = a + b
-    return total * 0.5 if mode == "mean" else total
 
 
 def as_final(final: Final) -> nn.Module | None:

@@ -104,9 +104,19 @@ def load(path: PathLike, device: torch.device | str = "cpu") -> Any:
         return _rebuild(header, document, path, device)
     except RcproofError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError, RuntimeError, SafetensorError) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        IndexError,
+        RecursionError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise CheckpointError(
-            f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"{str(path)!r} is damaged",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         ) from None
 
 
@@ -120,7 +130,9 @@ def read_header(path: PathLike) -> Header:
             shapes = {k: tuple(s.get_shape()) for k, s in slices.items()}
             dtypes = {k: str(s.get_dtype()) for k, s in slices.items()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} is no safetensors file, or is damaged", got=str(error).splitlines()[0]) from None
+        raise CheckpointError(
+            f"{str(path)!r} is no safetensors file, or is damaged", got=str(error).splitlines()[0]
+        ) from None
     text = metadata.pop(KEY, None)
     if text is None:
         raise CheckpointError(
@@ -131,10 +143,19 @@ def read_header(path: PathLike) -> Header:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise CheckpointError(
-                f"format of {str(path)!r}", got=repr(document["format"]), expected=FORMAT, fix="use another version of rcproof"
+                f"format of {str(path)!r}",
+                got=repr(document["format"]),
+                expected=FORMAT,
+                fix="use another version of rcproof",
             )
         return Header(
-            document["kind"], document, metadata, shapes, dtypes, document.get("certificate"), document.get("input_shapes")
+            document["kind"],
+            document,
+            metadata,
+            shapes,
+            dtypes,
+            document.get("certificate"),
+            document.get("input_shapes"),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {error}") from None
@@ -241,7 +262,9 @@ def _rebuild(header: Header, document: dict[str, Any], path: PathLike, device: t
             passes=document["passes"],
         )
     else:
-        raise CheckpointError(f"kind of model in {str(path)!r}", got=repr(header.kind), expected="rcps, conjoined or network")
+        raise CheckpointError(
+            f"kind of model in {str(path)!r}", got=repr(header.kind), expected="rcps, conjoined or network"
+        )
     unread = set(header.shapes) - reader.read
     if unread:
         raise CheckpointError(f"tensors of {str(path)!r} that no layer takes", got=", ".join(sorted(unread)[:5]))
@@ -260,7 +283,9 @@ class _Reader:
         layers = {str(p): layer_from_json(str(p), spec) for p, spec in data["layers"].items()}
         graph = Graph.from_json(data["graph"])
         network = Network(graph, layers, data["layout"])
-        wanted = dict([*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)])
+        wanted = dict(
+            [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+        )
         keys = [k for k in [*self.header.shapes, *self.aliases] if k.startswith(prefix)]
         for key in keys:
             name = key[len(prefix) :]

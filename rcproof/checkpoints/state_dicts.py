@@ -35,7 +35,16 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
             got=reason,
             fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code",
         ) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, TypeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+        TypeError,
+    ) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first) from None
     for key in ("state_dict", "model_state_dict", "model"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
-from rcproof.convert.build import Builder, Copied, is_leaf, outputs_of, uses_tied_layers
+from rcproof.convert.build import Builder, Copied, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
 from rcproof.convert.shapes import Shape, infer_shapes
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
@@ -29,7 +29,8 @@ class ConvertConfig:
     """Options of :func:`convert`.
 
     Attributes:
-        strict: refuse to lift parameters (by default a block without a rule, such as an LSTM, runs whole on each strand).
+        strict: refuse to lift parameters (by default a block without a rule, such as an LSTM, runs whole on
+            each strand).
         leaves: names of submodules, or of their classes, that tracing leaves whole (they are lifted).
         input_shapes: shapes without the batch, (C, L), (C,), or (L,) for tokens; found by trial if not given.
         layout: the layout of the result: ``auto``, ``stacked`` or ``batched``.
@@ -126,7 +127,9 @@ def input_count(conjoined: Conjoined) -> int:
     if len(conjoined.inputs) > 1:
         return len(conjoined.inputs)
     parameters = inspect.signature(conjoined.net.forward).parameters.values()
-    required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [
+        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     return max(1, len(required))
 
 
@@ -135,7 +138,7 @@ def _rewrite(
 ) -> tuple[Network, Builder, list[str]]:
     copied = Copied()
     builder = Builder(net, len(reps), leaves=config.leaves, copied=copied, strict=config.strict, dropout=config.dropout)
-    returned = outputs_of(builder.strands(_example(conjoined, reps, shapes), reps))
+    returned = builder.strands(_example(conjoined, reps, shapes), reps)
     leaves, structure = flatten(returned, lambda v: isinstance(v, Ref))
     infos = [builder.infos[builder.current(ref.name)] for ref in leaves]
     for i, info in enumerate(infos):
@@ -162,7 +165,7 @@ def _rewrite(
             prefix = "final" if final is conjoined.final else f"final.{i}"
             prefix = prefix if "final" not in taken else prefix.replace("final", "final_", 1)
             results[-1] = _add_final(final, prefix, i, merged.name, nodes, layers, tensors, copied)
-    if len(set(n.name for n in nodes)) != len(nodes):
+    if len({n.name for n in nodes}) != len(nodes):
         raise RcproofError("two steps of the network have one name")
     graph = Graph(nodes, results, structure)
     model = _assemble(graph, layers, tensors, net, copied, config.layout)
@@ -187,7 +190,7 @@ def _add_final(
         nodes.append(Node(f"final_{index}", "module", prefix, (Ref(feed),), rule="final", lemma="T5"))
         return nodes[-1].name
     builder = Builder(final, 1, prefix=prefix, copied=copied)
-    result = outputs_of(builder.plain([feed]))
+    result = builder.plain([feed])
     if not isinstance(result, Ref):
         raise TraceError("the final step must return one tensor", got=type(result).__name__)
     renamed = {n.name: f"{n.name}_{index}" for n in builder.nodes}
@@ -202,7 +205,12 @@ def _add_final(
 
 
 def _assemble(
-    graph: Graph, layers: dict[str, nn.Module], tensors: dict[str, Tensor], source: nn.Module, copied: Copied, layout: str
+    graph: Graph,
+    layers: dict[str, nn.Module],
+    tensors: dict[str, Tensor],
+    source: nn.Module,
+    copied: Copied,
+    layout: str,
 ) -> Network:
     """The network, with every state-dict key of the source, used or not."""
     model = Network(graph, layers, layout)
@@ -221,15 +229,24 @@ def _assemble(
 
 
 def _example(conjoined: nn.Module, reps: Sequence[Representation], shapes: Sequence[Shape]) -> list[Tensor]:
-    anchor = next((p for p in [*conjoined.parameters(), *conjoined.buffers()] if p.is_floating_point()), torch.zeros(()))
+    anchor = next(
+        (p for p in [*conjoined.parameters(), *conjoined.buffers()] if p.is_floating_point()), torch.zeros(())
+    )
     case = next(
-        iter(draw_inputs(shapes, reps, kinds=("random",), batch=EXAMPLE_BATCH, dtype=anchor.dtype, device=anchor.device))
+        iter(
+            draw_inputs(shapes, reps, kinds=("random",), batch=EXAMPLE_BATCH, dtype=anchor.dtype, device=anchor.device)
+        )
     )
     return list(case.tensors)
 
 
 def _certify(
-    conjoined: Conjoined, net: nn.Module, model: Network, builder: Builder, reps: Sequence[Representation], outputs: list[str]
+    conjoined: Conjoined,
+    net: nn.Module,
+    model: Network,
+    builder: Builder,
+    reps: Sequence[Representation],
+    outputs: list[str],
 ) -> Certificate:
     source = _named_tensors(net)
     final = {} if conjoined.final is None else _named_tensors(conjoined.final)
@@ -291,7 +308,7 @@ def plain_network(net: nn.Module, count: int, leaves: Sequence[str] = ()) -> Net
         net = holder
     copied = Copied()
     builder = Builder(net, count, leaves=leaves, copied=copied)
-    leaves_, structure = flatten(outputs_of(builder.plain()), lambda v: isinstance(v, Ref))
+    leaves_, structure = flatten(builder.plain(), lambda v: isinstance(v, Ref))
     graph = Graph(builder.nodes, [ref.name for ref in leaves_], structure)
     training = net.training
     return _assemble(graph, builder.layers, builder.tensors, net, copied, "auto").train(training)

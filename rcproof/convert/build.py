@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from rcproof.convert import rules
 from rcproof.convert.trace import Recorder, Tracer, constant, place_of, trace
 from rcproof.convert.typing import FREE, Info, Mixing, result_info, stacked_form, tensors_in, type_call
 from rcproof.errors import TraceError
-from rcproof.network.graph import ATTRIBUTES, Node, Ref, map_refs
+from rcproof.network.graph import ATTRIBUTES, Node, Ref
 from rcproof.network.network import find_module, find_tensor
 from rcproof.network.ops import OPS, name_of
 from rcproof.nn.base import TiedLayer
@@ -56,7 +56,7 @@ class Copied:
             self.tensor(tensor)
         fresh = copy.deepcopy(source, self.memo)
         if getattr(fresh, "inplace", False):
-            fresh.inplace = False
+            setattr(fresh, "inplace", False)  # noqa: B010 (mypy knows no such attribute of a Module)
         return fresh
 
 
@@ -91,6 +91,7 @@ class Builder:
         self.redirect: dict[str, str] = {}  # written in place: the value to read instead
         self.feed: dict[str, str] = {}  # inputs that are nodes of another graph
         self.typed = False
+        self.writes: list[fx.Node] = []  # what the step at hand writes into
         calls = [n.target for n in self.graph.nodes if n.op == "call_module"]
         self.shared = {t for t in calls if calls.count(t) > 1}
 
@@ -125,7 +126,7 @@ class Builder:
                     node.lemma, node.rule = "T1", "closed input"
                 self.nodes.append(node)
             elif n.op == "output":
-                result = fx.node.map_arg(n.args[0], lambda m: Ref(self.resolve(m.name)))
+                result = map_nodes(n.args[0], lambda m: Ref(self.resolve(m.name)))
             else:
                 self._step(n)
         return result
@@ -156,12 +157,10 @@ class Builder:
 
     # -- one step ----------------------------------------------------------------------------------
     def _step(self, n: fx.Node) -> None:
-        args = fx.node.map_arg(n.args, lambda m: Ref(self.resolve(m.name)))
-        kwargs = fx.node.map_arg(n.kwargs, lambda m: Ref(self.resolve(m.name)))
-        args, kwargs = _plain_containers(args), _plain_containers(kwargs)
+        args, kwargs = map_nodes((n.args, n.kwargs), lambda m: Ref(self.resolve(m.name)))
         node = Node(self.name(n.name), "call", args=tuple(args), kwargs=dict(kwargs))
         self.infos[n.name] = FREE
-        self.writes: fx.Node | None = None
+        self.writes.clear()
         try:
             if n.op == "get_attr":
                 self._tensor(n, node)
@@ -173,8 +172,8 @@ class Builder:
             raise self.refuse(
                 n,
                 why,
-                "both strands ride in one batch, so every step must treat each example on its own: rewrite the step, or "
-                "name the submodule around it in leaves=[…] if it does treat examples one by one",
+                "both strands ride in one batch, so every step must treat each example on its own: rewrite the step, "
+                "or name the submodule around it in leaves=[…] if it does treat examples one by one",
             ) from None
         info = self.infos[n.name]
         if self.typed:
@@ -182,8 +181,8 @@ class Builder:
             if info.kind == "closed":
                 node.rep = str(info.rep)
         self.nodes.append(node)
-        if self.writes is not None:
-            self._written(n, self.writes)
+        for target in self.writes:
+            self._written(n, target)
 
     def _tensor(self, n: fx.Node, node: Node) -> None:
         target = str(n.target)
@@ -201,11 +200,9 @@ class Builder:
 
     def _types(self, n: fx.Node) -> tuple[list[Any], dict[str, Any], list[Any]]:
         """Example values of the arguments, and their types."""
-        values = fx.node.map_arg(n.args, lambda m: self.values[self.current(m.name)])
-        kwvalues = fx.node.map_arg(n.kwargs, lambda m: self.values[self.current(m.name)])
-        infos = fx.node.map_arg((n.args, n.kwargs), lambda m: self.infos[self.current(m.name)])
-        flat = _listed(infos)
-        return list(_plain_containers(values)), dict(_plain_containers(kwvalues)), flat
+        values, kwvalues = map_nodes((n.args, n.kwargs), lambda m: self.values[self.current(m.name)])
+        infos = map_nodes((n.args, n.kwargs), lambda m: self.infos[self.current(m.name)])
+        return list(values), dict(kwvalues), _listed(infos)
 
     # -- layers ------------------------------------------------------------------------------------
     def _module(self, n: fx.Node, node: Node) -> None:
@@ -214,7 +211,7 @@ class Builder:
         path = self.path(target)
         node.op, node.target = "module", path
         if getattr(source, "inplace", False):
-            self.writes = n.all_input_nodes[0]
+            self.writes.append(n.all_input_nodes[0])
         if not self.typed:
             self.layers.setdefault(path, self.copied.module(source))
             return
@@ -225,7 +222,8 @@ class Builder:
             self.layers.setdefault(path, self.copied.module(source))
             return
         closed = carrying[0].kind == "closed" and target not in self.shared
-        site = rules.Site(tuple(i for i in infos if isinstance(i, Info)), self._closed_source(source, carrying[0]) if closed else None, self.dropout)  # fmt: skip
+        tied_over = self._closed_source(source, carrying[0]) if closed else None
+        site = rules.Site(tuple(i for i in infos if isinstance(i, Info)), tied_over, self.dropout)
         found = rules.match(source)
         rewrite = found(source, site) if found else None
         if rewrite is None:
@@ -284,7 +282,7 @@ class Builder:
         op = OPS[name]
         node.target = name
         if op.inplace or self._drop_inplace(n, node):
-            self.writes = n.all_input_nodes[0]
+            self.writes.append(n.all_input_nodes[0])
         if not self.typed:
             return
         if op.family == "size":
@@ -309,7 +307,9 @@ class Builder:
         index = args[1]
         node.rule, node.lemma = "item", "T2"
         if first.items is not None:
-            self.infos[n.name] = first.items[index] if isinstance(index, int) else Info("stacked", items=first.items[index])
+            self.infos[n.name] = (
+                first.items[index] if isinstance(index, int) else Info("stacked", items=first.items[index])
+            )
         elif first.varies:  # an entry of a shape
             rank = len(args[0]) if hasattr(args[0], "__len__") else 0
             at = index + rank if isinstance(index, int) and index < 0 else index
@@ -355,7 +355,9 @@ class Builder:
                 break
             base = base.all_input_nodes[0]
             if any(self.order[user] > self.order[n] for user in base.users):
-                raise self.refuse(n, "it writes in place into a view that is read again later", "use the out-of-place form")
+                raise self.refuse(
+                    n, "it writes in place into a view that is read again later", "use the out-of-place form"
+                )
         if base.op == "placeholder" and base is not target:
             raise self.refuse(n, "it writes into its input", "use the out-of-place form")
         self.redirect[target.name] = n.name
@@ -369,22 +371,22 @@ def _module_result(module: nn.Module, value: Any, rewrite: rules.Rewrite, first:
         hidden = tuple(result_info(s, 1) for s in states)
         return Info(
             "stacked",
-            items=(result_info(out, rewrite.axis), Info("stacked", items=hidden) if isinstance(state, tuple) else hidden[0]),
+            items=(
+                result_info(out, rewrite.axis),
+                Info("stacked", items=hidden) if isinstance(state, tuple) else hidden[0],
+            ),
         )
     if isinstance(module, nn.MultiheadAttention):
         out, weights = value
-        return Info("stacked", items=(result_info(out, rewrite.axis), FREE if weights is None else result_info(weights, 0)))
+        return Info(
+            "stacked", items=(result_info(out, rewrite.axis), FREE if weights is None else result_info(weights, 0))
+        )
     if isinstance(module, nn.Embedding):
         return result_info(value, first.axis)
     kept = first.kind == "closed" and rewrite.rule == "pointwise" and first.rep is not None and first.rep.signs is None
     if kept and isinstance(value, Tensor):
         return result_info(value, rewrite.axis, "closed", first.rep)
     return result_info(value, rewrite.axis)
-
-
-def outputs_of(structure: Any) -> Any:
-    """fx's output structure with plain containers."""
-    return _plain_containers(structure)
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -397,20 +399,18 @@ def uses_tied_layers(module: nn.Module) -> bool:
     return any(isinstance(m, TiedLayer) for m in module.modules())
 
 
-def _plain_containers(value: Any) -> Any:
-    """fx's immutable lists and dicts as ordinary ones."""
-    if isinstance(value, Ref | Info):
-        return value
-    if isinstance(value, torch.Size):
-        return tuple(value)
+def map_nodes(value: Any, visit: Callable[[fx.Node], Any]) -> Any:
+    """``value`` with every fx node replaced by ``visit(node)``, and fx's immutable containers by ordinary ones."""
+    if isinstance(value, fx.Node):
+        return visit(value)
     if isinstance(value, tuple):
-        return tuple(_plain_containers(v) for v in value)
+        return tuple(map_nodes(v, visit) for v in value)
     if isinstance(value, list):
-        return [_plain_containers(v) for v in value]
+        return [map_nodes(v, visit) for v in value]
     if isinstance(value, dict):
-        return {k: _plain_containers(v) for k, v in value.items()}
+        return {k: map_nodes(v, visit) for k, v in value.items()}
     if isinstance(value, slice):
-        return slice(*(_plain_containers(v) for v in (value.start, value.stop, value.step)))
+        return slice(*(map_nodes(v, visit) for v in (value.start, value.stop, value.step)))
     return value
 
 
@@ -439,6 +439,3 @@ def _deep_infos(value: Any) -> list[Info]:
 
 def _shown(target: Any) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", str(target))
-
-
-__all__ = ["Builder", "Copied", "is_leaf", "map_refs", "outputs_of", "uses_tied_layers"]

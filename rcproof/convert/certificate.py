@@ -88,7 +88,7 @@ def tensor_sha256(tensor: Tensor) -> str:
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype}{tuple(plain.shape)}".encode())
     if plain.numel():
-        digest.update(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -103,7 +103,9 @@ def node_proofs(graph: Graph, lifted: Iterable[str]) -> tuple[NodeProof, ...]:
     """The proofs of the nodes that carry strands."""
     whole = set(lifted)
     return tuple(
-        NodeProof(n.name, n.target or n.op, n.rule, n.lemma, tuple(n.conditions), n.op == "module" and n.target in whole)
+        NodeProof(
+            n.name, n.target or n.op, n.rule, n.lemma, tuple(n.conditions), n.op == "module" and n.target in whole
+        )
         for n in graph.nodes
         if n.rule
     )

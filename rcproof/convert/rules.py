@@ -167,7 +167,10 @@ def layer_norm(module: nn.LayerNorm, site: Site) -> Rewrite | None:
         raise Mixing("layer norm over the examples")
     with torch.device("meta"):
         layer = tied.RCPSLayerNorm(
-            tuple(module.normalized_shape), module.eps, module.elementwise_affine, getattr(module, "bias", None) is not None
+            tuple(module.normalized_shape),
+            module.eps,
+            module.elementwise_affine,
+            getattr(module, "bias", None) is not None,
         )
     # (N, F) and (N, F, L) with F normalised have a stacked form; over the last axis of (N, L, F) it runs in the batch.
     stacked = "tied" if site.x.axis == 0 and len(module.normalized_shape) == site.rank - 1 else ""
@@ -204,7 +207,7 @@ def pooling(module: nn.Module, site: Site) -> Rewrite | None:
 
 
 @rule(nn.Dropout, nn.Dropout1d)
-def dropout(module: nn.Module, site: Site) -> Rewrite | None:
+def dropout(module: nn.Dropout | nn.Dropout1d, site: Site) -> Rewrite | None:
     cls = tied.RCPSDropout1d if isinstance(module, nn.Dropout1d) else tied.RCPSDropout
     ordinary = site.x.axis == 0 and site.rank in (2, 3)
     return Rewrite(
@@ -255,7 +258,9 @@ def softmax(module: nn.Softmax, site: Site) -> Rewrite | None:
     if dim == site.x.axis:
         raise Mixing("softmax over the examples")
     # Over stacked channels it would mix the strands (T13): only the length axis has a stacked form.
-    return Rewrite(None, "softmax", "T2", "same" if site.rank == 3 and dim == 2 and site.x.axis == 0 else "", axis=site.x.axis)
+    return Rewrite(
+        None, "softmax", "T2", "same" if site.rank == 3 and dim == 2 and site.x.axis == 0 else "", axis=site.x.axis
+    )
 
 
 @rule(nn.RNN, nn.LSTM, nn.GRU)

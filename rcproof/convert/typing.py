@@ -92,7 +92,7 @@ def axes(dim: Any, rank: int) -> list[int]:
 
 
 def type_call(op: Op, args: Sequence[Any], kwargs: dict[str, Any], infos: Sequence[Any], value: Any) -> Info:
-    """The type of a call. ``args`` are concrete where known (sizes), ``infos`` their types, ``value`` the example's result."""
+    """The type of a call: ``args`` as they were on the example, ``infos`` their types, ``value`` what came out."""
     carrying = tensors_in(infos)
     if not carrying:
         varies = any(isinstance(i, Info) and i.carries for i in _deep(infos))
@@ -223,7 +223,9 @@ def _reshape(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -
         if isinstance(value, Tensor) and value.dim() != len(x.shape or ()):
             raise Mixing(f"{name} adds axes in front of the examples")
     elif isinstance(value, Tensor) and (value.dim() == 0 or value.shape[0] != EXAMPLE_BATCH):
-        raise Mixing(f"it reshapes {EXAMPLE_BATCH} examples to shape {tuple(value.shape)}: the batch does not stay in front")
+        raise Mixing(
+            f"it reshapes {EXAMPLE_BATCH} examples to shape {tuple(value.shape)}: the batch does not stay in front"
+        )
     return result_info(value, 0)
 
 
@@ -372,9 +374,13 @@ def stacked_form(op: Op, args: Sequence[Any], kwargs: dict[str, Any], carrying: 
     if op.family in ("reduce", "along") and rank == 3 and len(carrying) == 1 and name in _LENGTH_SYMMETRIC:
         dim = argument(args, kwargs, op.dim, "dim", "axis", default=op.default)
         return "same" if dim is not None and axes(dim, 3) == [2] else ""
-    if op.family == "join" and not name.endswith("stack") and axes(argument(args, kwargs, 1, "dim", "axis", default=0), rank) == [1]:
+    if (
+        op.family == "join"
+        and not name.endswith("stack")
+        and axes(argument(args, kwargs, 1, "dim", "axis", default=0), rank) == [1]
+    ):
         return "cat" if len(_deep([args[0]])) == len(carrying) else ""
-    if op.family in ("squeeze", "insert") and op.default is not ... or name == "unsqueeze":
+    if (op.family in ("squeeze", "insert") and op.default is not ...) or name == "unsqueeze":
         dim = argument(args, kwargs, 1, "dim", default=None)
         if name == "unsqueeze":
             return "same" if rank == 2 and axes(dim, 3) == [2] else ""
@@ -389,4 +395,17 @@ def stacked_form(op: Op, args: Sequence[Any], kwargs: dict[str, Any], carrying: 
     return ""
 
 
-_LENGTH_SYMMETRIC = {"sum", "mean", "amax", "amin", "prod", "std", "var", "logsumexp", "norm", "softmax", "log_softmax", "softmin"}
+_LENGTH_SYMMETRIC = {
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "prod",
+    "std",
+    "var",
+    "logsumexp",
+    "norm",
+    "softmax",
+    "log_softmax",
+    "softmin",
+}

@@ -63,6 +63,7 @@ class ProfileNet(BranchNet):
         self.dilated = nn.ModuleList(
             nn.Conv1d(filters, filters, dilated_kernel_size, dilation=2 ** (i + 1)) for i in range(dilated_layers)
         )
+        self.trims = [2 ** (i + 1) * (dilated_kernel_size - 1) for i in range(dilated_layers)]
         self.relu = nn.ReLU()
         self.profile_head = nn.Conv1d(filters, 2, profile_kernel_size)
         self.counts_head = nn.Linear(filters + bool(n_control), 2)
@@ -75,9 +76,8 @@ class ProfileNet(BranchNet):
         self, sequence: Tensor, control_logcount: Tensor | None = None, control_profile: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         x = self.relu(self.conv(sequence))
-        for layer in self.dilated:
+        for layer, trim in zip(self.dilated, self.trims, strict=True):
             y = self.relu(layer(x))
-            trim = layer.dilation[0] * (layer.kernel_size[0] - 1)
             y = x[:, :, trim // 2 : -(trim - trim // 2)] + y if trim else x + y
             x = y if self.skip == "add" else y * 0.5
         pooled, profile = x.mean(dim=2), self.profile_head(x)

@@ -81,7 +81,7 @@ class Graph:
         """The graph as plain JSON values."""
         nodes = []
         for n in self.nodes:
-            item = {"name": n.name, "op": n.op, "target": n.target, "kind": n.kind}
+            item: dict[str, Any] = {"name": n.name, "op": n.op, "target": n.target, "kind": n.kind}
             if n.args:
                 item["args"] = [encode(a) for a in n.args]
             if n.kwargs:

@@ -18,18 +18,75 @@ from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.graph import decode, encode
 from rcproof.nn.base import TiedLayer
 
-_TORCH = (
-    "Identity Flatten Unflatten ReLU ReLU6 LeakyReLU PReLU ELU SELU CELU GELU SiLU Mish Sigmoid LogSigmoid Tanh "
-    "Hardtanh Hardswish Hardsigmoid Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold GLU Softmax LogSoftmax "
-    "Softmin Dropout Dropout1d AlphaDropout FeatureAlphaDropout Linear Bilinear Conv1d Conv2d ConvTranspose1d BatchNorm1d "
-    "BatchNorm2d LayerNorm GroupNorm InstanceNorm1d RMSNorm Embedding MaxPool1d MaxPool2d AvgPool1d AvgPool2d LPPool1d "
-    "AdaptiveMaxPool1d AdaptiveAvgPool1d AdaptiveMaxPool2d AdaptiveAvgPool2d Upsample ConstantPad1d ZeroPad1d ReflectionPad1d "
-    "ReplicationPad1d CircularPad1d ChannelShuffle RNN LSTM GRU MultiheadAttention"
-).split()
+_TORCH = [
+    "Identity",
+    "Flatten",
+    "Unflatten",
+    "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "PReLU",
+    "ELU",
+    "SELU",
+    "CELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Sigmoid",
+    "LogSigmoid",
+    "Tanh",
+    "Hardtanh",
+    "Hardswish",
+    "Hardsigmoid",
+    "Softplus",
+    "Softsign",
+    "Softshrink",
+    "Hardshrink",
+    "Tanhshrink",
+    "Threshold",
+    "GLU",
+    "Softmax",
+    "LogSoftmax",
+    "Softmin",
+    "Dropout",
+    "Dropout1d",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+    "Linear",
+    "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "LayerNorm",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "RMSNorm",
+    "Embedding",
+    "MaxPool1d",
+    "MaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "LPPool1d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveAvgPool2d",
+    "Upsample",
+    "ConstantPad1d",
+    "ZeroPad1d",
+    "ReflectionPad1d",
+    "ReplicationPad1d",
+    "CircularPad1d",
+    "ChannelShuffle",
+    "RNN",
+    "LSTM",
+    "GRU",
+    "MultiheadAttention",
+]
 
-LAYERS: dict[str, type[nn.Module]] = {
-    f"torch.nn.{name}": getattr(nn, name) for name in _TORCH if hasattr(nn, name)
-}
+LAYERS: dict[str, type[nn.Module]] = {f"torch.nn.{name}": getattr(nn, name) for name in _TORCH if hasattr(nn, name)}
 LAYERS |= {
     f"rcproof.nn.{name}": getattr(tied, name)
     for name in tied.__all__
@@ -83,8 +140,8 @@ def constructor_arguments(module: nn.Module) -> dict[str, Any]:
     if cls in _SPECIAL:
         return _SPECIAL[cls](module)
     found: dict[str, Any] = {}
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if name in ("self", "device", "dtype") or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name in ("device", "dtype") or parameter.kind is inspect.Parameter.VAR_KEYWORD:
             continue
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             continue
@@ -120,10 +177,15 @@ def layer_from_json(path: str, data: Any) -> nn.Module:
         cls = LAYERS.get(data["type"])
         args = {str(k): decode(v) for k, v in data["args"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"layer {path!r} in the file is damaged", got=f"{type(error).__name__}: {error}") from None
+        raise CheckpointError(
+            f"layer {path!r} in the file is damaged", got=f"{type(error).__name__}: {error}"
+        ) from None
     if cls is None:
         raise CheckpointError(
-            f"layer {path!r} in the file", got=repr(data["type"]), expected="a registered layer", fix="nothing was executed"
+            f"layer {path!r} in the file",
+            got=repr(data["type"]),
+            expected="a registered layer",
+            fix="nothing was executed",
         )
     try:
         with torch.device("meta"):

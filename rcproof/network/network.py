@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, ShapeError
@@ -151,10 +150,8 @@ def find_tensor(root: nn.Module, path: str) -> Tensor:
     """The parameter or buffer at a dotted path."""
     parent, _, last = path.rpartition(".")
     holder = find_module(root, parent)
-    found = holder._parameters.get(last)
-    if found is None:
-        found = holder._buffers.get(last)
+    parameter = holder._parameters.get(last)
+    found = holder._buffers.get(last) if parameter is None else parameter
     if found is None:
         raise RcproofError("no such tensor", got=repr(path))
-    assert isinstance(found, torch.Tensor)
     return found

@@ -137,8 +137,8 @@ _register("operator.matmul", operator.matmul, "matmul")
 _register("operator.getitem", operator.getitem, "index")
 _register("builtins.getattr", getattr, "size")
 _register("builtins.len", len, "size")
-for _name in ("max", "min", "int", "float", "abs", "round", "sum"):
-    _register(f"builtins.{_name}", __builtins__[_name] if isinstance(__builtins__, dict) else getattr(__builtins__, _name), "scalar")  # type: ignore[index]
+for _scalar in (max, min, int, float, abs, round, sum):
+    _register(f"builtins.{_scalar.__name__}", _scalar, "scalar")
 
 # torch exposes some functions under a second identity; fx records whichever the user's code called.
 for _alias, _known in {

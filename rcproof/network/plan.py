@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rcproof.conjoined import merge_strands
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.ops import OPS
 from rcproof.nn.base import TiedLayer, closed_to_stacked, flip_strand, halves, to_batched, to_stacked
+from rcproof.nn.merge import merge
 from rcproof.strand import Representation, rc, representation
 
 if TYPE_CHECKING:
@@ -255,9 +255,9 @@ def merge_output(x: Tensor, layout: str, rep: Representation, mode: str) -> Tens
         a, b = x[:, :half], x[:, half:]
         if not (rep.is_reversal and b.dim() in (2, 3)):  # ρ_out·ρ is the identity for a reversal
             b = _act(flip_strand(b), rep)
-        return merge_strands(a, b, mode)
+        return merge(a, b, mode)
     a, b = halves(x)
-    return merge_strands(a, _act(b, rep), mode)
+    return merge(a, _act(b, rep), mode)
 
 
 def _act(x: Tensor, rep: Representation) -> Tensor:

@@ -112,7 +112,9 @@ def _chosen(network: nn.Module, layers: Layers, want: bool) -> dict[str, TiedLay
                     got=f"a {type(tied[closed[0]]).__name__} on a closed input or without weights across channels",
                     expected=f"one of {', '.join(couplable) or '(none)'}",
                 )
-            raise RcproofError("no tied layer has this name", got=repr(pattern), expected=f"one of {', '.join(couplable) or '(none)'}")
+            raise RcproofError(
+                "no tied layer has this name", got=repr(pattern), expected=f"one of {', '.join(couplable) or '(none)'}"
+            )
         chosen |= found
     return {name: m for name, m in chosen.items() if m.coupled is want}
 

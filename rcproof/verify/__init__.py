@@ -11,8 +11,8 @@
 ====================================  ==============================================================
 """
 
-from rcproof.verify.audit import audit
 from rcproof.verify.audit_report import AuditReport, OutputAudit
+from rcproof.verify.auditing import audit
 from rcproof.verify.equivalence import check_equivalence
 from rcproof.verify.equivariance import check_equivariance
 from rcproof.verify.fasta import FastaRecord, one_hot, read_fasta

@@ -1,0 +1,1 @@
+"""The symbolic half: statements with their hypotheses, and proofs that a small checker replays."""

@@ -1,0 +1,136 @@
+"""Index arithmetic: what follows from facts about sizes and indices, exactly.
+
+Equality is sympy's ``expand`` to zero; inequalities are linear arithmetic over the rationals, with products
+of symbols as atoms of their own. Both can fail to see something true; neither accepts anything false.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import sympy as sp
+
+from rcproof.symbolic.terms import Add, Big, Elem, Fun, If, Index, Lam, Mul, Num, Op, Term, children, substitute
+
+
+@dataclass(frozen=True)
+class Context:
+    """What holds: ``facts`` are ≥ 0; ``equal`` maps a symbol to what it equals (a centring condition, say);
+    ``involutions`` maps the name of an index function π to its size: π(π(i)) = i and 0 ≤ π(i) < size."""
+
+    facts: tuple[Index, ...] = ()
+    equal: tuple[tuple[sp.Symbol, Index], ...] = ()
+    involutions: tuple[tuple[str, Index], ...] = ()
+
+    def assume(self, *facts: Index) -> Context:
+        """With more facts."""
+        return replace(self, facts=(*self.facts, *facts))
+
+    def normal(self, e: Index) -> Index:
+        """The normal form of an index expression: equations substituted, π(π(i)) = i, expanded."""
+        for symbol, value in self.equal:
+            e = e.xreplace({symbol: value})
+        names = dict(self.involutions)
+        e = sp.expand(e)
+        while True:
+            applied = e.atoms(sp.core.function.AppliedUndef)
+            twice = [f for f in applied if str(f.func) in names and getattr(f.args[0], "func", None) == f.func]
+            if not twice:
+                break
+            e = sp.expand(e.xreplace({f: f.args[0].args[0] for f in twice}))
+        return sp.cancel(e) if e.is_rational_function() and not e.is_polynomial() else e
+
+    def same(self, a: Index, b: Index) -> bool:
+        """Whether two index expressions are equal for all values."""
+        return bool(self.normal(sp.sympify(a) - sp.sympify(b)) == 0)
+
+    def entails(self, e: Index) -> bool:
+        """Whether e ≥ 0 follows: the facts with e ≤ −1 have no rational solution (Fourier–Motzkin)."""
+        e = sp.sympify(e)
+        if not e.is_integer:  # for a fraction, "not ≥ 0" would not mean "≤ −1"
+            return False
+        rows = [self.normal(f) for f in self.facts] + [self.normal(-e - 1)]
+        for f in {a for r in rows for a in r.atoms(sp.core.function.AppliedUndef)}:
+            size = dict(self.involutions).get(str(f.func))
+            rows += [f, self.normal(size - 1 - f)] if size is not None else []
+        return _infeasible([_linear(r) for r in rows])
+
+
+def _linear(e: Index) -> dict[Index, Fraction]:
+    """Coefficients by monomial; products of symbols are atoms of their own."""
+    return {m: Fraction(int(c.p), int(c.q)) for m, c in sp.expand(e).as_coefficients_dict().items()}
+
+
+def _infeasible(rows: list[dict[Index, Fraction]]) -> bool:
+    """Whether no rational assignment makes every row ≥ 0."""
+    while True:
+        rows = [r for r in ({m: c for m, c in row.items() if c} for row in rows) if r]
+        if any(set(r) == {sp.S.One} and r[sp.S.One] < 0 for r in rows):
+            return True
+        atoms = {m for r in rows for m in r if m != sp.S.One}
+        if not atoms or len(rows) > 400:
+            return False
+
+        def cost(m: Index, rows: list[dict[Index, Fraction]] = rows) -> int:
+            return sum(r.get(m, 0) > 0 for r in rows) * sum(r.get(m, 0) < 0 for r in rows)
+
+        m = min(atoms, key=lambda a: (cost(a), str(a)))
+        above = [r for r in rows if r.get(m, 0) > 0]
+        below = [r for r in rows if r.get(m, 0) < 0]
+        mixed = [
+            {k: p.get(k, Fraction(0)) / p[m] - n.get(k, Fraction(0)) / n[m] for k in (set(p) | set(n)) - {m}}
+            for p in above
+            for n in below
+        ]
+        rows = [r for r in rows if not r.get(m, 0)] + mixed
+
+
+_BOUND: list[sp.Dummy] = []
+
+
+def _bound_name(depth: int) -> sp.Dummy:
+    """The canonical name of a bound variable: a symbol that nobody else can write down."""
+    while len(_BOUND) <= depth:
+        _BOUND.append(sp.Dummy(f"b{len(_BOUND)}", integer=True))
+    return _BOUND[depth]
+
+
+def canonical(t: Term, ctx: Context, depth: int = 0) -> Any:
+    """A form that two terms share iff they differ by names of bound variables, order of sums and products,
+    and ways of writing an index."""
+    if isinstance(t, Big | Lam):
+        old = (t.var,) if isinstance(t, Big) else t.vars
+        new = {v: _bound_name(depth + i) for i, v in enumerate(old)}
+        body = canonical(substitute(t.body, new), ctx, depth + len(old))
+        sizes = (t.size,) if isinstance(t, Big) else t.sizes
+        return (type(t).__name__, getattr(t, "op", ""), tuple(ctx.normal(s) for s in sizes), body)
+    if isinstance(t, Num):
+        return ("Num", ctx.normal(t.value))
+    if isinstance(t, Elem):
+        return ("Elem", t.array, tuple(ctx.normal(i) for i in t.index))
+    kids = [canonical(k, ctx, depth) for k in children(t)]
+    if isinstance(t, Add | Mul):
+        return _arithmetic(type(t), kids)
+    if isinstance(t, If):
+        return ("If", frozenset(ctx.normal(c) for c in t.conds), *kids)
+    if isinstance(t, Fun) and t.name == "max":
+        kids.sort(key=str)
+    index = tuple(ctx.normal(i) for i in t.index) if isinstance(t, Op) else ()
+    return (type(t).__name__, t.name, index, *kids)
+
+
+def _arithmetic(kind: type, kids: list[Any]) -> Any:
+    """Flatten, fold numbers, sort."""
+    name, unit = kind.__name__, sp.Integer(0) if kind is Add else sp.Integer(1)
+    flat = [g for k in kids for g in (k[1] if k[0] == name else (k,))]
+    number = unit
+    for k in flat:
+        if k[0] == "Num":
+            number = sp.cancel(number + k[1] if kind is Add else number * k[1])
+    rest = sorted((k for k in flat if k[0] != "Num"), key=str)
+    if kind is Mul and number == 0:
+        return ("Num", number)
+    parts = ([("Num", number)] if number != unit or not rest else []) + rest
+    return parts[0] if len(parts) == 1 else (name, tuple(parts))

@@ -1,0 +1,333 @@
+"""The checker: claims, proofs as lists of steps, and the rewriting rules that a step may use.
+
+A *claim* is an equation between two terms, for all sizes, all values of its free indices in their ranges
+and all arrays, under stated facts and hypotheses. A *proof* is a list of steps; each names a rule, a
+place in the term, and the rule's parameters. :func:`check` rewrites the left side step by step and accepts
+only if the condition of every rule is established and the last term is the right side. Nothing here
+searches for proofs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+from rcproof.symbolic.arithmetic import Context, canonical
+from rcproof.symbolic.terms import (
+    Add,
+    Big,
+    If,
+    Index,
+    Lam,
+    Mul,
+    Term,
+    children,
+    free,
+    num,
+    substitute,
+    with_children,
+)  # fmt: skip
+
+
+class Refused(Exception):
+    """Why a step or a proof was not accepted."""
+
+
+@dataclass(frozen=True)
+class Equation:
+    """lhs = rhs for all values of ``vars`` in 0 ≤ var < size: a definition, a hypothesis or a lemma."""
+
+    name: str
+    vars: tuple[tuple[sp.Symbol, Index], ...]
+    lhs: Term
+    rhs: Term
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rewriting step: rule, path to the subterm, parameters, and a word for the reader."""
+
+    rule: str
+    path: tuple[int, ...] = ()
+    args: tuple[Any, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An equation to be proved in a context, from ``given`` equations (definitions and hypotheses)."""
+
+    equation: Equation
+    context: Context = field(default_factory=Context)
+    given: tuple[Equation, ...] = ()
+
+
+Rule = Callable[..., Term]
+RULES: dict[str, Rule] = {}
+
+
+def rule(function: Rule) -> Rule:
+    """Register a rewriting rule: (term, context, equations, *args) → term, or :class:`Refused`."""
+    RULES[function.__name__] = function
+    return function
+
+
+def _want(condition: bool, why: str) -> None:
+    if not condition:
+        raise Refused(why)
+
+
+@rule
+def reverse(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """Σ_{i<n} f(i) = Σ_{i<n} f(n−1−i), and the same for max."""
+    _want(isinstance(t, Big), "only a sum or a maximum has a bound index to reverse")
+    return replace(t, body=substitute(t.body, {t.var: t.size - 1 - t.var}))
+
+
+@rule
+def reindex(t: Any, ctx: Context, eqs: Mapping[str, Equation], pi: str) -> Term:
+    """Σ_{i<n} f(i) = Σ_{i<n} f(π(i)) for an involution π of 0..n−1."""
+    _want(isinstance(t, Big), "only a sum or a maximum has a bound index")
+    size = dict(ctx.involutions).get(pi)
+    _want(size is not None, f"{pi} is not known to be an involution")
+    _want(ctx.same(size, t.size), f"{pi} is an involution of {size} indices, not of {t.size}")
+    return replace(t, body=substitute(t.body, {t.var: sp.Function(pi, integer=True)(t.var)}))
+
+
+@rule
+def split(t: Any, ctx: Context, eqs: Mapping[str, Equation], at: Index) -> Term:
+    """Σ_{i<n} f(i) = Σ_{i<m} f(i) + Σ_{i<n−m} f(m+i) for 0 ≤ m ≤ n."""
+    _want(isinstance(t, Big) and t.op == "sum", "only a sum splits into a sum")
+    _want(ctx.entails(at) and ctx.entails(t.size - at), f"0 ≤ {at} ≤ {t.size} does not follow")
+    second = Big("sum", t.var, t.size - at, substitute(t.body, {t.var: t.var + at}))
+    return Add((replace(t, size=at), second))
+
+
+@rule
+def join(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """The inverse of ``split``, for an Add of exactly two sums."""
+    _want(isinstance(t, Add) and len(t.args) == 2, "join takes two sums")
+    a, b = t.args
+    _want(isinstance(a, Big) and isinstance(b, Big) and a.op == b.op == "sum", "join takes two sums")
+    _want(ctx.entails(a.size) and ctx.entails(b.size), "the sizes may be negative")
+    i = sp.Dummy(a.var.name, integer=True)
+    first, second = substitute(a.body, {a.var: i}), substitute(b.body, {b.var: i - a.size})
+    _want(canonical(first, ctx) == canonical(second, ctx), "the two sums have different bodies")
+    return Big("sum", i, a.size + b.size, first)
+
+
+@rule
+def linear(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """Σ (a + b) = Σ a + Σ b, and Σ k·a = k·Σ a for k free of the index."""
+    _want(isinstance(t, Big) and t.op == "sum", "linearity is of sums")
+    if isinstance(t.body, Add):
+        return Add(tuple(replace(t, body=a) for a in t.body.args))
+    _want(isinstance(t.body, Mul), "the body is neither a sum nor a product")
+    out = tuple(a for a in t.body.args if t.var not in free(a))
+    _want(bool(out), "no factor is free of the index")
+    rest = tuple(a for a in t.body.args if t.var in free(a)) or (num(1),)
+    return Mul((*out, replace(t, body=rest[0] if len(rest) == 1 else Mul(rest))))
+
+
+@rule
+def collect(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """The inverse of ``linear``: Σ a + Σ b = Σ (a + b); k·Σ a = Σ k·a."""
+    if isinstance(t, Add):
+        first: Any = t.args[0]
+        for a in t.args:
+            _want(
+                isinstance(a, Big) and a.op == "sum" and ctx.same(a.size, first.size), "collect takes sums of one range"
+            )
+        i = sp.Dummy(first.var.name, integer=True)
+        return Big("sum", i, first.size, Add(tuple(substitute(a.body, {a.var: i}) for a in t.args)))
+    sums: list[Any] = [a for a in t.args if isinstance(a, Big) and a.op == "sum"] if isinstance(t, Mul) else []
+    _want(len(sums) == 1, "collect takes a product with one sum")
+    big = sums[0]
+    others = tuple(a for a in t.args if a is not big)
+    fresh = sp.Dummy(big.var.name, integer=True)
+    return Big("sum", fresh, big.size, Mul((*others, substitute(big.body, {big.var: fresh}))))
+
+
+@rule
+def distribute(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """k·(a + b) = k·a + k·b."""
+    at: Any = next((i for i, a in enumerate(t.args) if isinstance(a, Add)), None) if isinstance(t, Mul) else None
+    _want(at is not None, "distribute takes a product with a sum in it")
+    return Add(tuple(Mul((*t.args[:at], a, *t.args[at + 1 :])) for a in t.args[at].args))
+
+
+@rule
+def exchange(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """Σ_i Σ_j = Σ_j Σ_i for independent ranges, and the same for max."""
+    inner: Any = t.body if isinstance(t, Big) else None
+    _want(isinstance(inner, Big) and inner.op == t.op, "exchange takes two nested sums or maxima")
+    _want(t.var not in inner.size.free_symbols and t.var != inner.var, "the inner range depends on the outer index")
+    return replace(inner, body=replace(t, body=inner.body))
+
+
+@rule
+def rewrite(
+    t: Any, ctx: Context, eqs: Mapping[str, Equation], name: str, values: Mapping[Any, Index], back: bool = False
+) -> Term:
+    """Replace an instance of one side of a known equation by the other; the instance must be in range."""
+    _want(name in eqs, f"no equation {name!r} is known")
+    eq = eqs[name]
+    _want({v for v, _ in eq.vars} == set(values), f"{name} needs values for {[str(v) for v, _ in eq.vars]}")
+    for v, size in eq.vars:
+        value, limit = sp.sympify(values[v]), size.subs(values, simultaneous=True)
+        _want(ctx.entails(value) and ctx.entails(limit - 1 - value), f"0 ≤ {value} < {limit} does not follow")
+    one, other = (eq.rhs, eq.lhs) if back else (eq.lhs, eq.rhs)
+    _want(canonical(t, ctx) == canonical(substitute(one, values), ctx), f"the subterm is no such instance of {name}")
+    return substitute(other, values)
+
+
+@rule
+def restate(t: Any, ctx: Context, eqs: Mapping[str, Equation], new: Term) -> Term:
+    """Write the same term in another way (bound names, order, index arithmetic)."""
+    _want(canonical(t, ctx) == canonical(new, ctx), "the two ways of writing it are not the same term")
+    return new
+
+
+@rule
+def decide(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """Take the branch that the facts decide."""
+    _want(isinstance(t, If), "decide takes a case distinction")
+    if all(ctx.entails(c) for c in t.conds):
+        return t.then
+    _want(any(ctx.entails(-c - 1) for c in t.conds), "the facts do not decide the conditions")
+    return t.other
+
+
+@rule
+def push(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """g(if c then a else b) = if c then g(a) else g(b), out of one enclosing operation that does not bind c."""
+    kids: Any = children(t)
+    at: Any = next((i for i, k in enumerate(kids) if isinstance(k, If)), None)
+    _want(at is not None, "push takes an operation on a case distinction")
+    inner = kids[at]
+    own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
+    _want(not isinstance(t, Lam), "an array is no number")
+    _want(not own & set().union(*(c.free_symbols for c in inner.conds)), "the condition depends on the bound index")
+    parts = [with_children(t, (*kids[:at], b, *kids[at + 1 :])) for b in (inner.then, inner.other)]
+    return If(inner.conds, parts[0], parts[1])
+
+
+@rule
+def sift(t: Any, ctx: Context, eqs: Mapping[str, Equation], at: Index) -> Term:
+    """Σ_{i<n} (if i = a and … then f(i) else 0) = if 0 ≤ a < n and … then f(a) else 0."""
+    _want(isinstance(t, Big) and t.op == "sum" and isinstance(t.body, If), "sift takes a sum of cases")
+    _want(canonical(t.body.other, ctx) == ("Num", sp.S.Zero), "the other case is not zero")
+    _want(t.var not in at.free_symbols, "the point depends on the index")
+    pins = [c for c in t.body.conds if ctx.same(c, t.var - at) or ctx.same(c, at - t.var)]
+    signs = {bool(ctx.same(c, t.var - at)) for c in pins}
+    _want(signs == {True, False}, f"the conditions do not say {t.var} = {at}")
+    rest = {c.subs(t.var, at) for c in t.body.conds if c not in pins}
+    return If(frozenset({at, t.size - 1 - at} | rest), substitute(t.body.then, {t.var: at}), num(0))
+
+
+@rule
+def merge_cases(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """if c then a else a = a."""
+    _want(isinstance(t, If) and canonical(t.then, ctx) == canonical(t.other, ctx), "the two cases differ")
+    return t.then
+
+
+def apply(step: Step, t: Term, ctx: Context, eqs: Mapping[str, Equation], path: tuple[int, ...] | None = None) -> Term:
+    """``t`` after one step; facts grow on the way down (ranges of bound indices, conditions of cases)."""
+    path = step.path if path is None else path
+    if not path:
+        _want(step.rule in RULES, f"no rule {step.rule!r}")
+        return RULES[step.rule](t, ctx, eqs, *step.args)
+    kids = children(t)
+    _want(path[0] < len(kids), f"there is no subterm {path[0]}")
+    inner = ctx
+    if isinstance(t, Big):
+        inner = ctx.assume(t.var, t.size - 1 - t.var)
+    elif isinstance(t, Lam):
+        inner = ctx.assume(*t.vars, *(s - 1 - v for v, s in zip(t.vars, t.sizes, strict=True)))
+    elif isinstance(t, If) and path[0] == 0:
+        inner = ctx.assume(*t.conds)
+    elif isinstance(t, If) and len(t.conds) == 1 and all(c.is_integer for c in t.conds):
+        inner = ctx.assume(-next(iter(t.conds)) - 1)
+    done = apply(step, kids[path[0]], inner, eqs, path[1:])
+    return with_children(t, (*kids[: path[0]], done, *kids[path[0] + 1 :]))
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Steps from lhs to rhs; or, with ``cases``, a proof where ``cases`` ≥ 0 and one where it is not."""
+
+    steps: tuple[Step, ...] = ()
+    cases: Index | None = None
+    parts: tuple[Proof, ...] = ()
+
+    def count(self) -> int:
+        """How many steps it has, in all cases."""
+        return len(self.steps) + sum(p.count() for p in self.parts)
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A checked equation with what it rests on; only :func:`check` makes these."""
+
+    equation: Equation
+    context: Context
+    given: tuple[Equation, ...]
+
+
+def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None) -> Proved:
+    """The claim as a proved lemma, if the proof holds; :class:`Refused` with the step and the reason if not.
+
+    Lemmas in ``known`` may be used where the claim's context gives all that they rest on.
+    """
+    eqs = {e.name: e for e in claim.given}
+    for name, lemma in (known or {}).items():
+        if _applies(lemma, claim):
+            _want(name not in eqs, f"two equations are called {name!r}")
+            eqs[name] = lemma.equation
+    eq = claim.equation
+    ranges = [f for v, size in eq.vars for f in (v, size - 1 - v)]
+    _check(eq.lhs, eq.rhs, claim.context.assume(*ranges), eqs, proof)
+    return Proved(eq, claim.context, claim.given)
+
+
+def _applies(lemma: Proved, claim: Claim) -> bool:
+    own, theirs = claim.context, lemma.context
+    return (
+        all(own.entails(f) for f in theirs.facts)
+        and all(own.same(s, value) for s, value in theirs.equal)
+        and set(theirs.involutions) <= set(own.involutions)
+        and set(lemma.given) <= set(claim.given)
+    )
+
+
+def _check(lhs: Term, rhs: Term, ctx: Context, eqs: Mapping[str, Equation], proof: Proof) -> None:
+    t = lhs
+    _want(hygienic(t, ctx), "a bound index has the name of another one")
+    for i, step in enumerate(proof.steps):
+        try:
+            t = apply(step, t, ctx, eqs)
+            _want(hygienic(t, ctx), "a bound index has the name of another one")
+        except Refused as why:
+            raise Refused(f"step {i + 1} ({step.rule}): {why}") from None
+    if proof.cases is not None:
+        _want(len(proof.parts) == 2, "a case distinction has two parts")
+        _want(bool(proof.cases.is_integer), "cases are told apart by an integer")
+        _check(t, rhs, ctx.assume(proof.cases), eqs, proof.parts[0])
+        _check(t, rhs, ctx.assume(-proof.cases - 1), eqs, proof.parts[1])
+        return
+    _want(canonical(t, ctx) == canonical(rhs, ctx), "the steps do not end at the right side")
+
+
+def hygienic(t: Term, ctx: Context) -> bool:
+    """Whether every bound name differs from all free ones and from those bound around it."""
+    outside = free(t).union(*(f.free_symbols for f in ctx.facts))
+
+    def clean(t: Term, taken: set[sp.Symbol]) -> bool:
+        own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
+        return not own & taken and all(clean(k, taken | own) for k in children(t))
+
+    return clean(t, outside)

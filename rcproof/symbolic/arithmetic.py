@@ -52,9 +52,14 @@ class Context:
         if not e.is_integer:  # for a fraction, "not ≥ 0" would not mean "≤ −1"
             return False
         rows = [self.normal(f) for f in self.facts] + [self.normal(-e - 1)]
-        for f in {a for r in rows for a in r.atoms(sp.core.function.AppliedUndef)}:
+        # 0 ≤ π(i) < n is a fact where 0 ≤ i < n is; innermost first, so that π(f(π(i))) is found too.
+        applied = {a for r in rows for a in r.atoms(sp.core.function.AppliedUndef)}
+        for f in sorted(applied, key=lambda a: (sp.count_ops(a), str(a))):
             size = dict(self.involutions).get(str(f.func))
-            rows += [f, self.normal(size - 1 - f)] if size is not None else []
+            if size is not None:
+                outside = (-f.args[0] - 1, f.args[0] - size)
+                if all(_infeasible([_linear(r) for r in (*rows[:-1], self.normal(o))]) for o in outside):
+                    rows = [f, self.normal(size - 1 - f), *rows]
         return _infeasible([_linear(r) for r in rows])
 
 

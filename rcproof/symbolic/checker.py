@@ -168,20 +168,25 @@ def exchange(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
     return replace(inner, body=replace(t, body=inner.body))
 
 
-@rule
-def rewrite(
-    t: Any, ctx: Context, eqs: Mapping[str, Equation], name: str, values: Mapping[Any, Index], back: bool = False
-) -> Term:
-    """Replace an instance of one side of a known equation by the other; the instance must be in range."""
+def _instance(name: str, values: Mapping[Any, Index], ctx: Context, eqs: Mapping[str, Equation]) -> tuple[Term, Term]:
+    """Both sides of a known equation at ``values``, which must be in range."""
     _want(name in eqs, f"no equation {name!r} is known")
     eq = eqs[name]
     _want({v for v, _ in eq.vars} == set(values), f"{name} needs values for {[str(v) for v, _ in eq.vars]}")
     for v, size in eq.vars:
         value, limit = sp.sympify(values[v]), size.subs(values, simultaneous=True)
         _want(ctx.entails(value) and ctx.entails(limit - 1 - value), f"0 ≤ {value} < {limit} does not follow")
-    one, other = (eq.rhs, eq.lhs) if back else (eq.lhs, eq.rhs)
-    _want(canonical(t, ctx) == canonical(substitute(one, values), ctx), f"the subterm is no such instance of {name}")
-    return substitute(other, values)
+    return substitute(eq.lhs, values), substitute(eq.rhs, values)
+
+
+@rule
+def rewrite(
+    t: Any, ctx: Context, eqs: Mapping[str, Equation], name: str, values: Mapping[Any, Index], back: bool = False
+) -> Term:
+    """Replace an instance of one side of a known equation by the other; the instance must be in range."""
+    one, other = _instance(name, values, ctx, eqs)[:: -1 if back else 1]
+    _want(canonical(t, ctx) == canonical(one, ctx), f"the subterm is no such instance of {name}")
+    return other
 
 
 @rule
@@ -192,13 +197,35 @@ def restate(t: Any, ctx: Context, eqs: Mapping[str, Equation], new: Term) -> Ter
 
 
 @rule
-def decide(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """Take the branch that the facts decide."""
+def decide(t: Any, ctx: Context, eqs: Mapping[str, Equation], *products: tuple[Index, Index]) -> Term:
+    """Take the branch that the facts decide. ``products`` are pairs f, g ≥ 0: then f·g ≥ 0 is a fact too."""
     _want(isinstance(t, If), "decide takes a case distinction")
+    for f, g in products:
+        _want(ctx.entails(f) and ctx.entails(g), f"{f} and {g} are not known to be ≥ 0")
+    ctx = ctx.assume(*(f * g for f, g in products))
     if all(ctx.entails(c) for c in t.conds):
         return t.then
-    _want(any(ctx.entails(-c - 1) for c in t.conds), "the facts do not decide the conditions")
+    _want(ctx.assume(*t.conds).entails(sp.Integer(-1)), "the facts do not decide the conditions")
     return t.other
+
+
+@rule
+def unscale(t: Any, ctx: Context, eqs: Mapping[str, Equation], cond: Index, factor: Index, new: Index) -> Term:
+    """m·n + r ≥ 0 is the same as n ≥ 0, for 0 ≤ r < m: replaces the condition ``cond`` by ``new`` (m = ``factor``)."""
+    old = [c for c in t.conds if ctx.same(c, cond)] if isinstance(t, If) else []
+    _want(bool(old), f"there is no condition {cond}")
+    _want(bool(new.is_integer), f"{new} is no integer")
+    rest = ctx.normal(cond - factor * new)
+    _want(ctx.entails(rest) and ctx.entails(factor - 1 - rest), f"0 ≤ {rest} < {factor} does not follow")
+    return replace(t, conds=t.conds - set(old) | {new})
+
+
+@rule
+def nest(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
+    """if c then (if e then a else b) else b = if c and e then a else b."""
+    _want(isinstance(t, If) and isinstance(t.then, If), "nest takes a case distinction in the first case of another")
+    _want(canonical(t.then.other, ctx) == canonical(t.other, ctx), "the other cases differ")
+    return replace(t.then, conds=t.conds | t.then.conds)
 
 
 @rule
@@ -258,15 +285,21 @@ def apply(step: Step, t: Term, ctx: Context, eqs: Mapping[str, Equation], path: 
 
 @dataclass(frozen=True)
 class Proof:
-    """Steps from lhs to rhs; or, with ``cases``, a proof where ``cases`` ≥ 0 and one where it is not."""
+    """Steps from lhs to rhs; or, with ``cases``, a proof where ``cases`` ≥ 0 and one where it is not.
+
+    ``right`` are steps on the right side: the two sides then meet. With ``start`` (a known equation and
+    values for its variables) the steps go from the two sides of that instance to the two sides of the claim.
+    """
 
     steps: tuple[Step, ...] = ()
     cases: Index | None = None
     parts: tuple[Proof, ...] = ()
+    right: tuple[Step, ...] = ()
+    start: tuple[str, Mapping[Any, Index]] | None = None
 
     def count(self) -> int:
         """How many steps it has, in all cases."""
-        return len(self.steps) + sum(p.count() for p in self.parts)
+        return len(self.steps) + len(self.right) + (self.start is not None) + sum(p.count() for p in self.parts)
 
 
 @dataclass(frozen=True)
@@ -290,7 +323,11 @@ def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None)
             eqs[name] = lemma.equation
     eq = claim.equation
     ranges = [f for v, size in eq.vars for f in (v, size - 1 - v)]
-    _check(eq.lhs, eq.rhs, claim.context.assume(*ranges), eqs, proof)
+    taken = {v for f in ranges for v in f.free_symbols}.union(
+        *(e.free_symbols for pair in claim.context.equal for e in pair),
+        *((free(e.lhs) | free(e.rhs)) - {v for v, _ in e.vars} for e in (*eqs.values(), replace(eq, vars=()))),
+    )
+    _check(eq.lhs, eq.rhs, claim.context.assume(*ranges), eqs, proof, taken)
     return Proved(eq, claim.context, claim.given)
 
 
@@ -304,30 +341,40 @@ def _applies(lemma: Proved, claim: Claim) -> bool:
     )
 
 
-def _check(lhs: Term, rhs: Term, ctx: Context, eqs: Mapping[str, Equation], proof: Proof) -> None:
-    t = lhs
-    _want(hygienic(t, ctx), "a bound index has the name of another one")
-    for i, step in enumerate(proof.steps):
+def _check(
+    lhs: Term, rhs: Term, ctx: Context, eqs: Mapping[str, Equation], proof: Proof, taken: set[sp.Symbol]
+) -> None:
+    start = None if proof.start is None else _instance(*proof.start, ctx, eqs)
+    t = _run(proof.steps, (start or (lhs, rhs))[0], ctx, eqs, taken, "step")
+    u = _run(proof.right, (start or (lhs, rhs))[1], ctx, eqs, taken, "right step")
+    if proof.cases is not None:
+        _want(len(proof.parts) == 2 and start is None, "a case distinction has two parts, each with its own start")
+        _want(bool(proof.cases.is_integer), "cases are told apart by an integer")
+        _check(t, u, ctx.assume(proof.cases), eqs, proof.parts[0], taken)
+        _check(t, u, ctx.assume(-proof.cases - 1), eqs, proof.parts[1], taken)
+        return
+    if start is None:
+        _want(canonical(t, ctx) == canonical(u, ctx), "the steps do not end at the right side")
+        return
+    _want(canonical(t, ctx) == canonical(lhs, ctx), "the steps do not end at the left side")
+    _want(canonical(u, ctx) == canonical(rhs, ctx), "the steps on the right do not end at the right side")
+
+
+def _run(
+    steps: tuple[Step, ...], t: Term, ctx: Context, eqs: Mapping[str, Equation], taken: set[sp.Symbol], word: str
+) -> Term:
+    outside = taken.union(free(t), *(f.free_symbols for f in ctx.facts))
+    _want(hygienic(t, outside), "a bound index has the name of another one")
+    for i, step in enumerate(steps):
         try:
             t = apply(step, t, ctx, eqs)
-            _want(hygienic(t, ctx), "a bound index has the name of another one")
+            _want(hygienic(t, outside | free(t)), "a bound index has the name of another one")
         except Refused as why:
-            raise Refused(f"step {i + 1} ({step.rule}): {why}") from None
-    if proof.cases is not None:
-        _want(len(proof.parts) == 2, "a case distinction has two parts")
-        _want(bool(proof.cases.is_integer), "cases are told apart by an integer")
-        _check(t, rhs, ctx.assume(proof.cases), eqs, proof.parts[0])
-        _check(t, rhs, ctx.assume(-proof.cases - 1), eqs, proof.parts[1])
-        return
-    _want(canonical(t, ctx) == canonical(rhs, ctx), "the steps do not end at the right side")
+            raise Refused(f"{word} {i + 1} ({step.rule}): {why}") from None
+    return t
 
 
-def hygienic(t: Term, ctx: Context) -> bool:
-    """Whether every bound name differs from all free ones and from those bound around it."""
-    outside = free(t).union(*(f.free_symbols for f in ctx.facts))
-
-    def clean(t: Term, taken: set[sp.Symbol]) -> bool:
-        own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
-        return not own & taken and all(clean(k, taken | own) for k in children(t))
-
-    return clean(t, outside)
+def hygienic(t: Term, taken: set[sp.Symbol]) -> bool:
+    """Whether every bound name differs from the ``taken`` ones and from those bound around it."""
+    own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
+    return not own & taken and all(hygienic(k, taken | own) for k in children(t))

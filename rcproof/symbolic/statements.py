@@ -92,9 +92,14 @@ def proved(
 def show_proof(proof: Proof, indent: str = "") -> list[str]:
     """The steps of a proof as lines: rule, place, and the note for the reader."""
     lines = []
-    for step in proof.steps:
-        place = "at " + ".".join(map(str, step.path)) if step.path else "at the top"
-        lines.append(f"{indent}{step.rule} {place}" + (f": {step.note}" if step.note else ""))
+    if proof.start is not None:
+        name, values = proof.start
+        at = ", ".join(f"{k} = {v}" for k, v in values.items())
+        lines.append(f"{indent}start from {name}" + (f" with {at}" if at else ""))
+    for side, steps in (("", proof.steps), ("on the right, ", proof.right)):
+        for step in steps:
+            place = "at " + ".".join(map(str, step.path)) if step.path else "at the top"
+            lines.append(f"{indent}{side}{step.rule} {place}" + (f": {step.note}" if step.note else ""))
     if proof.cases is not None:
         for part, sign in zip(proof.parts, ("≥ 0", "< 0"), strict=True):
             lines.append(f"{indent}case {proof.cases} {sign}:")

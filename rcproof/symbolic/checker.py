@@ -136,13 +136,14 @@ def linear(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 def collect(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
     """The inverse of ``linear``: Σ a + Σ b = Σ (a + b); k·Σ a = Σ k·a."""
     if isinstance(t, Add):
-        first: Any = t.args[0]
-        for a in t.args:
+        parts: Any = t.args
+        first = parts[0]
+        for a in parts:
             _want(
                 isinstance(a, Big) and a.op == "sum" and ctx.same(a.size, first.size), "collect takes sums of one range"
             )
         i = sp.Dummy(first.var.name, integer=True)
-        return Big("sum", i, first.size, Add(tuple(substitute(a.body, {a.var: i}) for a in t.args)))
+        return Big("sum", i, first.size, Add(tuple(substitute(a.body, {a.var: i}) for a in parts)))
     sums: list[Any] = [a for a in t.args if isinstance(a, Big) and a.op == "sum"] if isinstance(t, Mul) else []
     _want(len(sums) == 1, "collect takes a product with one sum")
     big = sums[0]

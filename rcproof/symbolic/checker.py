@@ -4,12 +4,13 @@ A *claim* is an equation between two terms, for all sizes, all values of its fre
 and all arrays, under stated facts and hypotheses. A *proof* is a list of steps; each names a rule, a
 place in the term, and the rule's parameters. :func:`check` rewrites the left side step by step and accepts
 only if the condition of every rule is established and the last term is the right side. Nothing here
-searches for proofs.
+searches for proofs. Rules rely on what :func:`meaningful` and :func:`hygienic` make sure of before and after
+every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,9 +25,14 @@ from rcproof.symbolic.terms import (
     Lam,
     Mul,
     Term,
+    binders,
     children,
+    expressions,
+    fault,
     free,
+    fresh,
     num,
+    plain,
     substitute,
     with_children,
 )  # fmt: skip
@@ -175,9 +181,12 @@ def _instance(name: str, values: Mapping[Any, Index], ctx: Context, eqs: Mapping
     eq = eqs[name]
     _want({v for v, _ in eq.vars} == set(values), f"{name} needs values for {[str(v) for v, _ in eq.vars]}")
     for v, size in eq.vars:
-        value, limit = sp.sympify(values[v]), size.subs(values, simultaneous=True)
+        value, limit = values[v], substitute(num(size), values).value
         _want(ctx.entails(value) and ctx.entails(limit - 1 - value), f"0 ≤ {value} < {limit} does not follow")
-    return substitute(eq.lhs, values), substitute(eq.rhs, values)
+    sides = substitute(eq.lhs, values), substitute(eq.rhs, values)
+    for side in sides:
+        meaningful(side, ctx)
+    return sides
 
 
 @rule
@@ -248,11 +257,12 @@ def sift(t: Any, ctx: Context, eqs: Mapping[str, Equation], at: Index) -> Term:
     """Σ_{i<n} (if i = a and … then f(i) else 0) = if 0 ≤ a < n and … then f(a) else 0."""
     _want(isinstance(t, Big) and t.op == "sum" and isinstance(t.body, If), "sift takes a sum of cases")
     _want(canonical(t.body.other, ctx) == ("Num", sp.S.Zero), "the other case is not zero")
-    _want(t.var not in at.free_symbols, "the point depends on the index")
+    at = sp.sympify(at, strict=True)
+    _want(bool(at.is_integer) and t.var not in at.free_symbols, "the point is no integer, or depends on the index")
     pins = [c for c in t.body.conds if ctx.same(c, t.var - at) or ctx.same(c, at - t.var)]
     signs = {bool(ctx.same(c, t.var - at)) for c in pins}
     _want(signs == {True, False}, f"the conditions do not say {t.var} = {at}")
-    rest = {c.subs(t.var, at) for c in t.body.conds if c not in pins}
+    rest = {c.xreplace({t.var: at}) for c in t.body.conds if c not in pins}
     return If(frozenset({at, t.size - 1 - at} | rest), substitute(t.body.then, {t.var: at}), num(0))
 
 
@@ -270,18 +280,22 @@ def apply(step: Step, t: Term, ctx: Context, eqs: Mapping[str, Equation], path: 
         _want(step.rule in RULES, f"no rule {step.rule!r}")
         return RULES[step.rule](t, ctx, eqs, *step.args)
     kids = children(t)
-    _want(path[0] < len(kids), f"there is no subterm {path[0]}")
-    inner = ctx
-    if isinstance(t, Big):
-        inner = ctx.assume(t.var, t.size - 1 - t.var)
-    elif isinstance(t, Lam):
-        inner = ctx.assume(*t.vars, *(s - 1 - v for v, s in zip(t.vars, t.sizes, strict=True)))
-    elif isinstance(t, If) and path[0] == 0:
-        inner = ctx.assume(*t.conds)
-    elif isinstance(t, If) and len(t.conds) == 1 and all(c.is_integer for c in t.conds):
-        inner = ctx.assume(-next(iter(t.conds)) - 1)
-    done = apply(step, kids[path[0]], inner, eqs, path[1:])
+    _want(path[0] in range(len(kids)), f"there is no subterm {path[0]}")
+    done = apply(step, kids[path[0]], _inside(t, path[0], ctx), eqs, path[1:])
     return with_children(t, (*kids[: path[0]], done, *kids[path[0] + 1 :]))
+
+
+def _inside(t: Term, at: int, ctx: Context) -> Context:
+    """What holds in subterm ``at`` of ``t``."""
+    if isinstance(t, Big | Lam):
+        return ctx.assume(*_ranges(zip(binders(t), expressions(t), strict=True)))
+    if isinstance(t, If) and at == 0:
+        return ctx.assume(*t.conds)
+    return ctx.assume(*(-c - 1 for c in t.conds)) if isinstance(t, If) and len(t.conds) == 1 else ctx
+
+
+def _ranges(variables: Iterable[tuple[sp.Symbol, Index]]) -> list[Index]:
+    return [f for v, size in variables for f in (v, size - 1 - v)]
 
 
 @dataclass(frozen=True)
@@ -305,11 +319,14 @@ class Proof:
 
 @dataclass(frozen=True)
 class Proved:
-    """A checked equation with what it rests on; only :func:`check` makes these."""
+    """A checked equation with what it rests on; :func:`check` makes these and believes no others."""
 
     equation: Equation
     context: Context
     given: tuple[Equation, ...]
+
+
+_PROVED: dict[int, Proved] = {}
 
 
 def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None) -> Proved:
@@ -318,18 +335,41 @@ def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None)
     Lemmas in ``known`` may be used where the claim's context gives all that they rest on.
     """
     eqs = {e.name: e for e in claim.given}
+    _want(len(eqs) == len(claim.given), "two given equations have one name")
     for name, lemma in (known or {}).items():
+        _want(_PROVED.get(id(lemma)) is lemma, f"{name!r} has not been proved here")
         if _applies(lemma, claim):
             _want(name not in eqs, f"two equations are called {name!r}")
             eqs[name] = lemma.equation
-    eq = claim.equation
-    ranges = [f for v, size in eq.vars for f in (v, size - 1 - v)]
-    taken = {v for f in ranges for v in f.free_symbols}.union(
-        *(e.free_symbols for pair in claim.context.equal for e in pair),
-        *((free(e.lhs) | free(e.rhs)) - {v for v, _ in e.vars} for e in (*eqs.values(), replace(eq, vars=()))),
+    eq, own = claim.equation, claim.context
+    for e in (eq, *eqs.values()):
+        _want(all(isinstance(v, sp.Symbol) for v, _ in e.vars), f"{e.name} quantifies what is no symbol")
+        _numbers((x for pair in e.vars for x in pair), Context(), f"{e.name}: a range")
+    _numbers(own.facts, Context(), "a fact")
+    _numbers((size for _, size in own.involutions), Context(), "the size of an involution")
+    _numbers((x for pair in own.equal for x in pair), replace(own, equal=()), "an equation of the context")
+    _want(not own.entails(sp.S.NegativeOne), "the facts contradict each other")
+    ctx = own.assume(*_ranges(eq.vars))
+    for side in (eq.lhs, eq.rhs):
+        meaningful(side, ctx)
+    fixed = set().union(
+        *(e.free_symbols for e in own.facts),
+        *(size.free_symbols for _, size in own.involutions),
+        *(e.free_symbols for pair in own.equal for e in pair),
+        *map(_outer, claim.given),
     )
-    _check(eq.lhs, eq.rhs, claim.context.assume(*ranges), eqs, proof, taken)
-    return Proved(eq, claim.context, claim.given)
+    _want(not fixed & {v for v, _ in eq.vars}, "the facts or the given equations speak of a quantified index")
+    taken = fixed.union(free(eq.lhs), free(eq.rhs), *map(_outer, eqs.values()))
+    _check(eq.lhs, eq.rhs, ctx, eqs, proof, taken)
+    done = Proved(eq, own, claim.given)
+    _PROVED[id(done)] = done
+    return done
+
+
+def _outer(eq: Equation) -> set[sp.Symbol]:
+    """The symbols of an equation that it does not quantify: they mean what they mean outside."""
+    sizes = (size.free_symbols for _, size in eq.vars)
+    return (free(eq.lhs) | free(eq.rhs)).union(*sizes) - {v for v, _ in eq.vars}
 
 
 def _applies(lemma: Proved, claim: Claim) -> bool:
@@ -338,7 +378,7 @@ def _applies(lemma: Proved, claim: Claim) -> bool:
         all(own.entails(f) for f in theirs.facts)
         and all(own.same(s, value) for s, value in theirs.equal)
         and set(theirs.involutions) <= set(own.involutions)
-        and set(lemma.given) <= set(claim.given)
+        and (lemma.given is claim.given or set(lemma.given) <= set(claim.given))
     )
 
 
@@ -350,6 +390,7 @@ def _check(
     u = _run(proof.right, (start or (lhs, rhs))[1], ctx, eqs, taken, "right step")
     if proof.cases is not None:
         _want(len(proof.parts) == 2 and start is None, "a case distinction has two parts, each with its own start")
+        _numbers((proof.cases,), ctx, "what tells the cases apart")
         _want(bool(proof.cases.is_integer), "cases are told apart by an integer")
         _check(t, u, ctx.assume(proof.cases), eqs, proof.parts[0], taken)
         _check(t, u, ctx.assume(-proof.cases - 1), eqs, proof.parts[1], taken)
@@ -369,13 +410,39 @@ def _run(
     for i, step in enumerate(steps):
         try:
             t = apply(step, t, ctx, eqs)
+            meaningful(t, ctx)
             _want(hygienic(t, outside | free(t)), "a bound index has the name of another one")
-        except Refused as why:
-            raise Refused(f"{word} {i + 1} ({step.rule}): {why}") from None
+        except Exception as why:  # a step that cannot even be tried is no step
+            cause = None if isinstance(why, Refused) else why
+            raise Refused(f"{word} {i + 1} ({step.rule}): {why}") from cause
     return t
 
 
 def hygienic(t: Term, taken: set[sp.Symbol]) -> bool:
     """Whether every bound name differs from the ``taken`` ones and from those bound around it."""
-    own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
+    own = set(binders(t))
     return not own & taken and all(hygienic(k, taken | own) for k in children(t))
+
+
+def meaningful(t: Term, ctx: Context) -> None:
+    """Refuse a malformed term, one that binds a name twice, and one that divides by what may be 0."""
+    why = fault(t)
+    _want(not why, why)
+    _want(hygienic(t, set()), "a bound index has the name of another one")
+    _defined(t, ctx)
+
+
+def _defined(t: Term, ctx: Context) -> None:
+    _numbers(expressions(t), ctx, "a number or an index")
+    t = fresh(t, set(binders(t)))  # facts on an index of that name outside are not about this one
+    for at, k in enumerate(children(t)):
+        _defined(k, _inside(t, at, ctx))
+
+
+def _numbers(expressions: Iterable[Index], ctx: Context, what: str) -> None:
+    """Refuse expressions that sympy could take wrong: of unknown make, or dividing by what may be 0."""
+    for e in expressions:
+        _want(plain(e), f"{what} is not made of rationals, integer symbols, integer functions, +, ×, powers and floors")
+        for p in e.atoms(sp.Pow):
+            nonzero = p.exp.is_positive or ctx.entails(p.base - 1) or ctx.entails(-p.base - 1)
+            _want(nonzero, f"{p.base} may be 0, and {what} is divided by it")

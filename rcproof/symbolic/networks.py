@@ -1,0 +1,209 @@
+"""The representation theorem of a given network, assembled from lemmas and replayed by the checker (T5).
+
+A converted network is a list of nodes. For node n let g_n be its map on one strand, a_n and b_n its values on x
+and on ρx, and P_n[t] what the RCPS network holds for strand t ∈ {0, 1}, stacked or batched (T1 says that both
+hold the pair). The lemma of the node's rule says P_n[t] = g_n(P_m[t], …): the node acts on each strand as the
+conjoined network does. By induction over the graph, P_n[0] = a_n and P_n[1] = b_n; then the merge gives both
+networks one answer.
+
+What is trusted here, besides the checker: that each node is an instance of the lemma it names. The side
+conditions that can be read off the graph are checked again in :func:`node_lemma`; torch is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from rcproof.symbolic.arithmetic import Context
+from rcproof.symbolic.checker import Claim, Equation, Proof, Proved, Refused, Step, check
+from rcproof.symbolic.terms import Elem, Fun, Lam, Op, Term
+
+#: What a stacked form needs of its node, by form: the rules that may carry it.
+_FORMS = {
+    "": None,
+    "tied": None,
+    "same": ("pointwise", "reduce", "along", "squeeze", "insert", "identity", "softmax"),
+    "cat": ("join",),
+    "flatten": ("flatten", "reshape"),
+    "crop": ("index",),
+}
+
+_T, _I, _J = sp.symbols("t i j", integer=True)
+
+
+@dataclass(frozen=True)
+class NetworkProof:
+    """The replayed proof: its theorem, the lemma of every node, and the number of steps."""
+
+    statement: str
+    lemmas: tuple[tuple[str, str, str], ...]
+    steps: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The theorems it rests on."""
+        return tuple(sorted({label for _, label, _ in self.lemmas}, key=lambda t: (len(t), t)))
+
+
+def prove_network(graph: Mapping[str, Any]) -> NetworkProof:
+    """Assemble and check the representation theorem of a converted network.
+
+    ``graph``: the graph as JSON values (:meth:`rcproof.network.graph.Graph.to_json`, or from a file's header).
+    Raises :class:`~rcproof.symbolic.checker.Refused` if a node names no lemma, has a form that its lemma does not
+    cover, or a step does not check.
+    """
+    nodes = {n["name"]: n for n in graph["nodes"]}
+    sizes = {name: sp.Symbol(f"n_{k}", integer=True) for k, name in enumerate(nodes)}
+    context = Context()
+    strands = [n for n in graph["nodes"] if n["kind"] in ("closed", "stacked")]
+    known: dict[str, Proved] = {}
+    lemmas: list[tuple[str, str, str]] = []
+    steps = 0
+    given = _definitions(strands, nodes, sizes)
+    for node in strands:
+        lemmas.append(node_lemma(node))
+        for t, letter in ((0, "a"), (1, "b")):
+            claim, proof = _node_claim(node, nodes, sizes, context, given, t, letter)
+            known[f"{letter}:{node['name']}"] = check(claim, proof, known)
+            steps += proof.count()
+    merges = [n for n in graph["nodes"] if n["op"] == "merge"]
+    if not merges:
+        raise Refused("the network has no merge of strands: it is no converted network")
+    for node in merges:
+        lemmas.append(node_lemma(node))
+        claim, proof = _merge_claim(node, nodes, sizes, context, given)
+        known[f"y:{node['name']}"] = check(claim, proof, known)
+        steps += proof.count()
+    text = (
+        f"RCPS(Φ(θ))(x) = Conjoined(θ)(x) for every input x: {len(strands)} nodes by induction over the graph, "
+        f"{len(merges)} merged outputs; what follows the merge is the same in both networks."
+    )
+    return NetworkProof(text, tuple(lemmas), steps)
+
+
+def node_lemma(node: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(node, theorem label, rule), after checking what the graph alone can show."""
+    name, rule, label = node["name"], node.get("rule", ""), node.get("lemma", "")
+    if not rule or not label:
+        raise Refused(f"node {name!r} names no lemma")
+    form = node.get("stacked", "")
+    if form not in _FORMS:
+        raise Refused(f"node {name!r} has an unknown stacked form {form!r}")
+    allowed = _FORMS[form]
+    if allowed is not None and rule not in allowed:
+        raise Refused(f"node {name!r}: the stacked form {form!r} is not covered by the lemma of rule {rule!r}")
+    if form == "tied" and node["op"] != "module":
+        raise Refused(f"node {name!r}: only a layer can be tied")
+    if rule == "lifted" and form:
+        raise Refused(f"node {name!r} is lifted whole, so it has no stacked form")
+    return name, label, rule
+
+
+def _refs(node: Mapping[str, Any]) -> list[str]:
+    """Names of the nodes it reads, in order, each once."""
+    found: dict[str, None] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            if set(value) == {"ref"}:
+                found[value["ref"]] = None
+            else:
+                for v in value.values():
+                    visit(v)
+        elif isinstance(value, list):
+            for v in value:
+                visit(v)
+
+    visit([node.get("args", []), node.get("kwargs", {})])
+    return list(found)
+
+
+def _strand_refs(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> list[str]:
+    """The arguments that depend on the strand; what is free of the input is part of g_n."""
+    return [r for r in _refs(node) if nodes[r]["kind"] in ("closed", "stacked")]
+
+
+def _array(name: str, refs: list[str], sizes: Mapping[str, Any], first: tuple[Any, ...]) -> tuple[Lam, ...]:
+    """The arguments of an operator: arrays ``name:ref`` as functions of one flattened index."""
+    return tuple(Lam((_J,), (sizes[r],), Elem(f"{name}:{r}", (*first, _J))) for r in refs)
+
+
+def _definitions(strands: list[Any], nodes: Mapping[str, Any], sizes: Mapping[str, Any]) -> tuple[Equation, ...]:
+    """a_n and b_n by recursion, and the lemma of every node as an equation of P_n."""
+    found = []
+    for n in strands:
+        name, refs = n["name"], _strand_refs(n, nodes)
+        size = sizes[name]
+        pair = Elem(f"P:{name}", (_T, _I))
+        if n["op"] == "input":
+            # The pair of a closed input: itself, and its ρ-image.
+            for t, letter, array in ((0, "a", f"x:{name}"), (1, "b", f"ρx:{name}")):
+                source = Elem(array, (_I,))
+                found.append(Equation(f"def {letter}:{name}", ((_I, size),), Elem(f"{letter}:{name}", (_I,)), source))
+                found.append(Equation(f"T1 P{t}:{name}", ((_I, size),), Elem(f"P:{name}", (sp.Integer(t), _I)), source))
+            continue
+        for letter in ("a", "b"):
+            value = Op(f"g:{name}", _array(letter, refs, sizes, ()), (_I,))
+            found.append(Equation(f"def {letter}:{name}", ((_I, size),), Elem(f"{letter}:{name}", (_I,)), value))
+        lifted = Op(f"g:{name}", _array("P", refs, sizes, (_T,)), (_I,))
+        found.append(Equation(f"lemma {name}", ((_T, sp.Integer(2)), (_I, size)), pair, lifted))
+    return tuple(found)
+
+
+def _node_claim(
+    node: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    sizes: Mapping[str, Any],
+    context: Context,
+    given: tuple[Equation, ...],
+    t: int,
+    letter: str,
+) -> tuple[Claim, Proof]:
+    """P_n[t] = a_n (or b_n): unfold the node's lemma, use the induction hypotheses, fold the definition."""
+    name = node["name"]
+    strand = sp.Integer(t)
+    equation = Equation(
+        f"{letter}:{name}", ((_I, sizes[name]),), Elem(f"P:{name}", (strand, _I)), Elem(f"{letter}:{name}", (_I,))
+    )
+    fold = Step("rewrite", (), (f"def {letter}:{name}", {_I: _I}, True), f"the definition of {letter}")
+    if node["op"] == "input":
+        first = Step("rewrite", (), (f"T1 P{t}:{name}", {_I: _I}), "a closed input is the pair (x, ρx)")
+        return Claim(equation, context, given), Proof((first, fold))
+    refs = _strand_refs(node, nodes)
+    unfold = Step("rewrite", (), (f"lemma {name}", {_T: strand, _I: _I}), f"{node['lemma']}: {node['rule']}")
+    inner = [
+        Step("rewrite", (k, 0), (f"{letter}:{r}", {_I: _J}), f"induction hypothesis for {r}") for k, r in enumerate(refs)
+    ]
+    return Claim(equation, context, given), Proof((unfold, *inner, fold))
+
+
+def _merge_claim(
+    node: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    sizes: Mapping[str, Any],
+    context: Context,
+    given: tuple[Equation, ...],
+) -> tuple[Claim, Proof]:
+    """merge(P_out[0], ρ_out P_out[1]) = merge(a_out, ρ_out b_out)."""
+    (out,) = _refs(node)
+    size, out_size = sizes[node["name"]], sizes[out]
+
+    def merged(own: Term, other: Term) -> Term:
+        rho = Op(f"ρ_out {node.get('rep')}", (Lam((_J,), (out_size,), other),), (_I,))
+        return Fun(f"merge {node['target']}", (own, rho))
+
+    def pair(index: Any) -> tuple[Term, Term]:
+        return Elem(f"P:{out}", (sp.Integer(0), index)), Elem(f"P:{out}", (sp.Integer(1), index))
+
+    lhs = merged(pair(_I)[0], pair(_J)[1])
+    rhs = merged(Elem(f"a:{out}", (_I,)), Elem(f"b:{out}", (_J,)))
+    same = Context((*context.facts, size - out_size, out_size - size), context.equal, context.involutions)
+    steps = (
+        Step("rewrite", (0,), (f"a:{out}", {_I: _I}), "strand 0 holds the value on x"),
+        Step("rewrite", (1, 0, 0), (f"b:{out}", {_I: _J}), "strand 1 holds the value on ρx"),
+    )
+    return Claim(Equation(f"y:{node['name']}", ((_I, size),), lhs, rhs), same, given), Proof(steps)

@@ -92,16 +92,21 @@ class Conjoined(nn.Module):
             self.final = as_final(final)  # type: ignore[arg-type]
 
     def forward(self, *xs: Tensor) -> Any:
+        if not xs:
+            raise ShapeError("inputs of the conjoined network", got="none", expected="at least one tensor")
         reps = self.input_representations(len(xs))
         others = tuple(rc(x, rep) for x, rep in zip(xs, reps, strict=True))
         if self.passes == 1:
             both, structure = flatten(
                 self.net(*(torch.cat([x, o]) for x, o in zip(xs, others, strict=True))), torch.is_tensor
             )
-            pairs = [(y[: y.shape[0] // 2], y[y.shape[0] // 2 :]) for y in both]
+            count = xs[0].shape[0]
+            _check_rows(both, 2 * count)
+            pairs = [(y[:count], y[count:]) for y in both]
         else:
             first, structure = flatten(self.net(*xs), torch.is_tensor)
             second, _ = flatten(self.net(*others), torch.is_tensor)
+            _check_rows(first, xs[0].shape[0])
             pairs = list(zip(first, second, strict=True))
         outs = self.output_representations([a.dim() for a, _ in pairs])
         modes, finals = self.merges(len(pairs)), self.finals(len(pairs))
@@ -140,7 +145,7 @@ class Conjoined(nn.Module):
             rep = rep or representation("fixed")
             if rank == 1 and str(rep) != "fixed":
                 raise RepresentationError(f"output {i} of shape (N,)", got=str(rep), expected="fixed")
-            if rep.signs is not None and self.merges(len(ranks))[i] == "max":
+            if -1 in (rep.signs or ()) and self.merges(len(ranks))[i] == "max":
                 raise RepresentationError(
                     f"output {i} with signs {rep} cannot be merged by max",
                     expected="mean or sum",
@@ -173,6 +178,16 @@ class Conjoined(nn.Module):
             f"inputs=({', '.join(map(str, self.inputs))}), outputs=({outputs}), "
             f"merge={'/'.join(self.merge)}, passes={self.passes}"
         )
+
+
+def _check_rows(outputs: Sequence[Tensor], count: int) -> None:
+    for i, y in enumerate(outputs):
+        if y.dim() == 0 or y.shape[0] != count:
+            raise ShapeError(
+                f"output {i} of the network",
+                got=f"shape {tuple(y.shape)} for {count} rows of input",
+                expected="one row for each, in front",
+            )
 
 
 def as_final(final: Final) -> nn.Module | None:

@@ -157,6 +157,10 @@ NAMED: dict[str, Representation] = {
 _SPECS = "reversal, length, fixed, pairs:T, perm:3,2,1,0, dna:ACGT or tokens:3,2,1,0,4"
 
 
+# A specification can come from a file, and a number in one must not take memory.
+_MOST_TASKS = 1_000_000
+
+
 def _pair_order(pairs: int) -> tuple[int, ...]:
     return tuple(c ^ 1 for c in range(2 * pairs))
 
@@ -167,8 +171,8 @@ def strand_pairs(tasks: int) -> Representation:
     >>> str(strand_pairs(2)), strand_pairs(2).permutation(4)
     ('pairs:2', (1, 0, 3, 2))
     """
-    if tasks < 1:
-        raise RepresentationError("strand pairs", got=f"{tasks} tasks", expected="at least one")
+    if not 1 <= tasks <= _MOST_TASKS:
+        raise RepresentationError("strand pairs", got=f"{tasks} tasks", expected=f"1 to {_MOST_TASKS}")
     return Representation(_pair_order(tasks))
 
 

@@ -26,9 +26,11 @@ def flatten(value: Any, is_leaf: Callable[[Any], bool]) -> tuple[list[Any], Stru
     if isinstance(value, dict):
         shape = ["dict"]
         for key, item in value.items():
+            if not isinstance(key, str):
+                raise ShapeError("key of a dict that the network returns", got=repr(key), expected="a string")
             sub, child = flatten(item, is_leaf)
             leaves += sub
-            shape.append([str(key), child])
+            shape.append([key, child])
         return leaves, shape
     raise ShapeError(
         "output of the network", got=type(value).__name__, expected="a tensor, or tuples, lists and dicts of tensors"

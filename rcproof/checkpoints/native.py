@@ -87,8 +87,11 @@ def save(model: Model, path: PathLike, metadata: Mapping[str, str] | None = None
     }
     tensors = {k: t.detach().cpu().contiguous() for k, t in parts.tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {**extra, KEY: json.dumps(document)})
-        _compare(temporary, tensors)
+        try:
+            save_file(tensors, temporary, {**extra, KEY: json.dumps(document)})
+            _compare(temporary, tensors)
+        except (SafetensorError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"output {str(path)!r} cannot be written", got=str(error)) from None
 
 
 def load(path: PathLike, device: torch.device | str = "cpu") -> Any:
@@ -129,7 +132,7 @@ def read_header(path: PathLike) -> Header:
             slices = {k: handle.get_slice(k) for k in handle.keys()}  # noqa: SIM118 (not a dict)
             shapes = {k: tuple(s.get_shape()) for k, s in slices.items()}
             dtypes = {k: str(s.get_dtype()) for k, s in slices.items()}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{str(path)!r} is no safetensors file, or is damaged", got=str(error).splitlines()[0]
         ) from None
@@ -202,7 +205,7 @@ def _describe_network(network: Network, prefix: str, parts: _Parts) -> dict[str,
     paths = dict.fromkeys(n.target for n in graph.nodes if n.op == "module")
     seen = {id(t): k for k, t in parts.tensors.items()}
     persistent = set(network.state_dict(keep_vars=True))
-    named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    named = _tensors(network)
     for name, tensor in named:
         key = prefix + name
         if id(tensor) in seen:
@@ -216,11 +219,18 @@ def _describe_network(network: Network, prefix: str, parts: _Parts) -> dict[str,
                 parts.transient.append(key)
         elif not tensor.requires_grad:
             parts.frozen.append(key)
+    owned = {f"{p}.{n}" for p in paths for n, _ in _tensors(find_module(network, p))}
     return {
         "graph": graph.to_json(),
         "layers": {path: layer_to_json(path, find_module(network, path)) for path in paths},
+        "tensors": [name for name, _ in named if name not in owned],
         "layout": network._layout,
     }
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers under each of their names."""
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
 
 def _compare(path: PathLike, tensors: Mapping[str, Tensor]) -> None:
@@ -283,13 +293,14 @@ class _Reader:
         layers = {str(p): layer_from_json(str(p), spec) for p, spec in data["layers"].items()}
         graph = Graph.from_json(data["graph"])
         network = Network(graph, layers, data["layout"])
-        wanted = dict(
-            [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
-        )
+        wanted: dict[str, Tensor | None] = dict(_tensors(network))
+        wanted |= dict.fromkeys(str(name) for name in data.get("tensors", []))  # those that no layer owns
         keys = [k for k in [*self.header.shapes, *self.aliases] if k.startswith(prefix)]
         for key in keys:
             name = key[len(prefix) :]
-            expected = wanted.pop(name, None)
+            if name not in wanted:
+                raise CheckpointError(f"tensor {key!r} of {str(self.path)!r}", expected="none of this name")
+            expected = wanted.pop(name)
             shape = self.header.shapes.get(self.aliases.get(key, key))
             if shape is None or (expected is not None and tuple(expected.shape) != shape):
                 raise CheckpointError(

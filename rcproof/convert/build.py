@@ -12,16 +12,26 @@ import torch
 from torch import Tensor, fx, nn
 
 from rcproof.convert import rules
-from rcproof.convert.trace import Recorder, Tracer, constant, place_of, trace
+from rcproof.convert.trace import Recorder, Tracer, constant, place_of, trace, writes
 from rcproof.convert.typing import FREE, Info, Mixing, result_info, stacked_form, tensors_in, type_call
-from rcproof.errors import TraceError
+from rcproof.errors import ConversionError, TraceError
 from rcproof.network.graph import ATTRIBUTES, Node, Ref
 from rcproof.network.network import find_module, find_tensor
 from rcproof.network.ops import OPS, name_of
 from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation
 
-_VIEWS = ("index", "permute", "reshape", "insert", "squeeze", "along", "identity")
+# What may return (a view of) its argument, so that writing into one writes into the other.
+_VIEWS = frozenset({
+    "alpha_dropout", "bfloat16", "bool", "chunk", "contiguous", "detach", "double", "dropout", "expand", "expand_as",
+    "flatten", "float", "getitem", "half", "int", "long", "moveaxis", "movedim", "narrow", "permute",
+    "requires_grad_", "reshape", "reshape_as", "select", "split", "squeeze", "swapaxes", "swapdims", "t",
+    "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+})  # fmt: skip
+_VIEW_LAYERS = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
+
+# Attributes of what max, sort and their kin return.
+_FIELDS = {"values": 0, "indices": 1}
 
 
 @dataclass
@@ -54,10 +64,23 @@ class Copied:
         """A deep copy of ``source``, never working in place."""
         for tensor in [*source.parameters(), *source.buffers()]:
             self.tensor(tensor)
-        fresh = copy.deepcopy(source, self.memo)
+        fresh = copied(source, self.memo)
         if getattr(fresh, "inplace", False):
             setattr(fresh, "inplace", False)  # noqa: B010 (mypy knows no such attribute of a Module)
         return fresh
+
+
+def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy, or one clear line."""
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # whatever a user's module does when it is copied
+        raise ConversionError(
+            f"{type(module).__name__} cannot be deep-copied",
+            got=f"{type(error).__name__}: {(str(error).strip() or '…').splitlines()[0]}",
+            fix="remove what it computed from its weights, such as torch.nn.utils.weight_norm "
+            "(torch.nn.utils.parametrizations.weight_norm can be copied)",
+        ) from error
 
 
 class Builder:
@@ -91,9 +114,15 @@ class Builder:
         self.redirect: dict[str, str] = {}  # written in place: the value to read instead
         self.feed: dict[str, str] = {}  # inputs that are nodes of another graph
         self.typed = False
-        self.writes: list[fx.Node] = []  # what the step at hand writes into
         calls = [n.target for n in self.graph.nodes if n.op == "call_module"]
         self.shared = {t for t in calls if calls.count(t) > 1}
+        for n in self.graph.nodes:  # before anything runs
+            if not writes(root, n) or not n.all_input_nodes:
+                continue
+            owner = self._owner(n.all_input_nodes[0])
+            if owner.op == "get_attr" or (owner.op == "placeholder" and not prefix):
+                what = "a parameter or buffer" if owner.op == "get_attr" else "its input"
+                raise self.refuse(n, f"it writes in place into {what}", "use the out-of-place form")
 
     # -- the two ways in ---------------------------------------------------------------------------
     def strands(self, inputs: Sequence[Tensor], reps: Sequence[Representation]) -> Any:
@@ -160,7 +189,6 @@ class Builder:
         args, kwargs = map_nodes((n.args, n.kwargs), lambda m: Ref(self.resolve(m.name)))
         node = Node(self.name(n.name), "call", args=tuple(args), kwargs=dict(kwargs))
         self.infos[n.name] = FREE
-        self.writes.clear()
         try:
             if n.op == "get_attr":
                 self._tensor(n, node)
@@ -181,8 +209,8 @@ class Builder:
             if info.kind == "closed":
                 node.rep = str(info.rep)
         self.nodes.append(node)
-        for target in self.writes:
-            self._written(n, target)
+        if writes(self.root, n) and not self._scalar(n):
+            self._written(n)
 
     def _tensor(self, n: fx.Node, node: Node) -> None:
         target = str(n.target)
@@ -210,8 +238,6 @@ class Builder:
         source = find_module(self.root, target)
         path = self.path(target)
         node.op, node.target = "module", path
-        if getattr(source, "inplace", False):
-            self.writes.append(n.all_input_nodes[0])
         if not self.typed:
             self.layers.setdefault(path, self.copied.module(source))
             return
@@ -232,7 +258,8 @@ class Builder:
         node.stacked = rewrite.stacked
         if rewrite.lifted:
             self._lift(n, source, target)
-        if path not in self.layers:
+        held = self.layers.get(path)
+        if held is None or (rewrite.layer is not None and not isinstance(held, TiedLayer)):
             if rewrite.layer is None:
                 self.layers[path] = self.copied.module(source)
             else:
@@ -267,6 +294,12 @@ class Builder:
     def _call(self, n: fx.Node, node: Node) -> None:
         if n.op == "call_function" and n.target is getattr:
             attribute = node.args[1]
+            if attribute in _FIELDS:  # of what max, sort and their kin return
+                node.target, node.args = "operator.getitem", (node.args[0], _FIELDS[attribute])
+                base = self.infos[self.current(n.all_input_nodes[0].name)]
+                if base.items is not None:
+                    self._item(n, node, base, [None, _FIELDS[attribute]])
+                return
             if attribute not in ATTRIBUTES:
                 raise self.refuse(n, f"attribute {attribute!r} of a tensor", f"use one of {', '.join(ATTRIBUTES)}")
             node.op, node.target, node.args = "attribute", attribute, node.args[:1]
@@ -281,8 +314,8 @@ class Builder:
             )
         op = OPS[name]
         node.target = name
-        if op.inplace or self._drop_inplace(n, node):
-            self.writes.append(n.all_input_nodes[0])
+        if not op.inplace and writes(self.root, n):
+            _drop_inplace(n, node)
         if not self.typed:
             return
         if op.family == "size":
@@ -307,6 +340,7 @@ class Builder:
         index = args[1]
         node.rule, node.lemma = "item", "T2"
         if first.items is not None:
+            index = first.keys.index(index) if first.keys else index
             self.infos[n.name] = (
                 first.items[index] if isinstance(index, int) else Info("stacked", items=first.items[index])
             )
@@ -332,35 +366,52 @@ class Builder:
             self.infos[n.name] = Info("free", axis=info.axis, varies=True)
 
     # -- writing in place ---------------------------------------------------------------------------
-    def _drop_inplace(self, n: fx.Node, node: Node) -> bool:
-        """Turn off an ``inplace=True`` argument; True if there was one."""
-        if n.op != "call_function" or not callable(n.target):
-            return False
-        try:
-            bound = inspect.signature(n.target).bind(*node.args, **node.kwargs)
-        except (TypeError, ValueError):
-            return False
-        if not bound.arguments.get("inplace", False):
-            return False
-        bound.arguments["inplace"] = False
-        node.args, node.kwargs = tuple(bound.args), dict(bound.kwargs)
-        return True
+    def _written(self, n: fx.Node) -> None:
+        """``n`` writes into its first argument: whoever reads that later reads the result instead."""
+        target = n.all_input_nodes[0]
+        root = self._owner(target)
+        aliases = {root}
+        for m in self.graph.nodes:
+            if self._aliasing(m) and m.all_input_nodes[0] in aliases:
+                aliases.add(m)
+        same = {m for m in aliases if self.current(m.name) == self.current(target.name)}
+        earlier = [m for m in aliases - same if self.order[m] < self.order[n]]
+        if any(self.order[user] > self.order[n] for m in earlier for user in m.users):
+            raise self.refuse(n, "it writes in place into a view that is read again later", "use the out-of-place form")
+        self.redirect[self.current(target.name)] = n.name
 
-    def _written(self, n: fx.Node, target: fx.Node) -> None:
-        """``n`` writes into ``target``: whoever reads it later reads the result instead."""
-        base = target
-        while base.op in ("call_function", "call_method") and base.all_input_nodes:
-            name = f"Tensor.{base.target}" if base.op == "call_method" else name_of(base.target)
-            if name is None or OPS[name].family not in _VIEWS:
-                break
-            base = base.all_input_nodes[0]
-            if any(self.order[user] > self.order[n] for user in base.users):
-                raise self.refuse(
-                    n, "it writes in place into a view that is read again later", "use the out-of-place form"
-                )
-        if base.op == "placeholder" and base is not target:
-            raise self.refuse(n, "it writes into its input", "use the out-of-place form")
-        self.redirect[target.name] = n.name
+    def _owner(self, n: fx.Node) -> fx.Node:
+        """The value that ``n`` is, or is a view of."""
+        while self._aliasing(n):
+            n = n.all_input_nodes[0]
+        return n
+
+    def _aliasing(self, n: fx.Node) -> bool:
+        """Whether ``n`` returns (a view of) its first argument."""
+        if n.op == "call_module":
+            return isinstance(find_module(self.root, str(n.target)), _VIEW_LAYERS) or writes(self.root, n)
+        if n.op not in ("call_function", "call_method") or not n.all_input_nodes:
+            return False
+        name = str(n.target) if n.op == "call_method" else name_of(n.target) or ""
+        return name.rpartition(".")[2] in _VIEWS or writes(self.root, n)
+
+    def _scalar(self, n: fx.Node) -> bool:
+        """Whether ``n`` is a number made of sizes; writing into one is nothing but a new number."""
+        if n.op not in ("call_function", "call_method"):
+            return False
+        name = f"Tensor.{n.target}" if n.op == "call_method" else name_of(n.target)
+        if n.target is getattr:
+            return n.args[1] in ATTRIBUTES
+        if name in OPS and OPS[name].family == "size":
+            return True
+        return str(name).startswith(("operator.", "builtins.")) and all(self._scalar(m) for m in n.all_input_nodes)
+
+
+def _drop_inplace(n: fx.Node, node: Node) -> None:
+    """Turn off an ``inplace=True`` argument."""
+    bound = inspect.signature(n.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
+    bound.arguments["inplace"] = False
+    node.args, node.kwargs = tuple(bound.args), dict(bound.kwargs)
 
 
 def _module_result(module: nn.Module, value: Any, rewrite: rules.Rewrite, first: Info) -> Info:
@@ -389,9 +440,9 @@ def _module_result(module: nn.Module, value: Any, rewrite: rules.Rewrite, first:
     return result_info(value, rewrite.axis)
 
 
-def is_leaf(module: nn.Module) -> bool:
+def is_leaf(module: nn.Module, leaves: Sequence[str] = ()) -> bool:
     """Whether tracing keeps ``module`` whole."""
-    return Tracer().is_leaf_module(module, "")
+    return Tracer(leaves).is_leaf_module(module, "")
 
 
 def uses_tied_layers(module: nn.Module) -> bool:

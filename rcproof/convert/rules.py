@@ -69,16 +69,24 @@ def rule(*classes: type[nn.Module]) -> Callable[[Rule], Rule]:
 
 
 def match(module: nn.Module) -> Rule | None:
-    """The rule for a layer: its exact class, or a subclass that overrides neither forward nor anything it calls."""
-    if module._forward_hooks or module._forward_pre_hooks or "parametrizations" in module._modules:
+    """The rule for a layer: its exact class, or a subclass that overrides nothing that forward could call."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or "parametrizations" in module._modules
+    if hooked or "forward" in module.__dict__:
         return None
-    found = RULES.get(type(module))
-    if found is not None:
-        return found
-    for base in type(module).__mro__[1:]:
-        if base in RULES and type(module).forward is base.forward:
-            return RULES[base]
+    changed: set[str] = set()
+    for cls in type(module).__mro__:
+        if cls in RULES:
+            overridden = {name for name in changed if hasattr(cls, name)} - _HARMLESS
+            return None if overridden else RULES[cls]
+        changed |= set(vars(cls))
     return None
+
+
+# What a subclass may define anew and still be the same layer.
+_HARMLESS = frozenset(vars(type("_", (), {}))) | {
+    "__init__", "__repr__", "__annotations__", "__parameters__", "__firstlineno__", "__static_attributes__",
+    "extra_repr", "reset_parameters", "_get_name",
+}  # fmt: skip
 
 
 def _batch_first(site: Site, what: str) -> None:
@@ -219,9 +227,14 @@ def dropout(module: nn.Dropout | nn.Dropout1d, site: Site) -> Rewrite | None:
 def embedding(module: nn.Embedding, site: Site) -> Rewrite | None:
     if site.source is None or not site.source.tokens or module.max_norm is not None:
         return None
+    codes = site.source.permutation(site.source.size or 0)
+    if len(codes) > module.num_embeddings:
+        return None
+    # Codes beyond those of the input (a mask, say) have no complement.
+    source = Representation((*codes, *range(len(codes), module.num_embeddings)), tokens=True)
     with torch.device("meta"):
         layer = tied.RCPSEmbedding(
-            module.num_embeddings, module.embedding_dim, source=site.source, padding_idx=module.padding_idx
+            module.num_embeddings, module.embedding_dim, source=source, padding_idx=module.padding_idx
         )
     # Its plain output (N, L, D) has no stacked form: channels come last.
     return Rewrite(layer, "embedding", "T5", "", ["closed input of tokens"])
@@ -272,13 +285,18 @@ def recurrent(module: nn.RNNBase, site: Site) -> Rewrite | None:
 def attention(module: Any, site: Site) -> Rewrite | None:
     first = module.layers[0].self_attn if isinstance(module, nn.TransformerEncoder) else module
     first = first.self_attn if isinstance(first, nn.TransformerEncoderLayer) else first
-    return _sequence_block(first.batch_first, site, "attention")
+    return _sequence_block(first.batch_first, site, "attention", 3 if first is module else 1)
 
 
-def _sequence_block(batch_first: bool, site: Site, what: str) -> Rewrite:
+def _sequence_block(batch_first: bool, site: Site, what: str, sequences: int = 1) -> Rewrite:
+    """``sequences``: how many of its arguments are sequences; the others are states and masks."""
     wanted = 0 if batch_first else 1
-    for info in site.infos:
-        if info.kind != "free" and info.axis is not None and info.axis != wanted:
+    for info in site.infos[:sequences]:
+        if info.kind == "free" or info.axis is None:
+            continue
+        if len(info.shape or ()) != 3:
+            raise Mixing(f"{what} reads a tensor of rank {len(info.shape or ())} as one example")
+        if info.axis != wanted:
             raise Mixing(f"{what} with batch_first={batch_first} reads axis {info.axis}, the examples, as positions")
     return Rewrite(None, "lifted", "T2", lifted=True, axis=wanted)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import fx, nn
 
+from rcproof.convert.build import copied
 from rcproof.convert.trace import EXAMPLE_BATCH, Recorder
 from rcproof.errors import ConversionError, TraceError
 from rcproof.network.network import find_module
@@ -27,7 +28,7 @@ def infer_shapes(net: nn.Module, graph: fx.Graph, reps: Sequence[Representation]
     equal, and found by bisection where a dense layer fixes them. Raises
     :class:`~rcproof.errors.ConversionError`, asking for the shapes, where that does not succeed.
     """
-    ghost = copy.deepcopy(net).to("meta")
+    ghost = copied(net).to("meta")
     inputs = graph.find_nodes(op="placeholder")
     options = [_options(net, node, rep) for node, rep in zip(inputs, reps, strict=True)]
     reason = ""
@@ -36,7 +37,7 @@ def infer_shapes(net: nn.Module, graph: fx.Graph, reps: Sequence[Representation]
         low, high = 0, _LONGEST
         while low < length < high:
             shapes = tuple(_shape(c, length) for c in choice)
-            verdict, why = _try(ghost, graph, shapes, reps)
+            verdict, why = _try(net, ghost, graph, shapes, reps)
             reason = why or reason
             if verdict == "runs":
                 return shapes
@@ -48,6 +49,28 @@ def infer_shapes(net: nn.Module, graph: fx.Graph, reps: Sequence[Representation]
         f"the shapes of the inputs could not be found{': ' + reason if reason else ''}",
         fix="give them: input_shapes=[(channels, length), …], or --shape channels,length on the command line",
     )
+
+
+def stated_shapes(net: nn.Module, count: int) -> tuple[Shape, ...] | None:
+    """What a method ``input_shapes()`` of ``net`` says: one shape for each of ``count`` inputs; None if nothing.
+
+    A foreign network may mean something else by that name, so an answer of another form counts as none.
+    """
+    method = getattr(net, "input_shapes", None)
+    if not callable(method):
+        return None
+    try:
+        inspect.signature(method).bind()
+        said = method()
+    except (TypeError, ValueError, NotImplementedError):  # it needs arguments, hides its signature, or is abstract
+        return None
+    if not isinstance(said, list | tuple) or len(said) != count:
+        return None
+    if not all(isinstance(shape, list | tuple) and shape for shape in said):
+        return None
+    if any(type(size) is not int or size < 1 for shape in said for size in shape):
+        return None
+    return tuple(tuple(shape) for shape in said)
 
 
 Choice = tuple[int, bool]  # channels (0 for tokens), whether it has a length
@@ -62,7 +85,8 @@ def _options(net: nn.Module, node: fx.Node, rep: Representation) -> list[Choice]
     if rep.size is not None:
         return [(rep.size, True), (rep.size, False)]
     lengths = (True, False) if rep.reverses_length else (False, True)
-    return [(c, has) for has in lengths for c in range(1, _MOST_CHANNELS + 1)]
+    channels = sorted(range(1, _MOST_CHANNELS + 1), key=lambda c: (c != 4, c))  # DNA first
+    return [(c, has) for has in lengths for c in channels]
 
 
 def _first_layer(net: nn.Module, node: fx.Node) -> Choice | None:
@@ -81,14 +105,16 @@ def _shape(choice: Choice, length: int) -> Shape:
     return (length,) if not channels else (channels, length) if has_length else (channels,)
 
 
-def _try(ghost: nn.Module, graph: fx.Graph, shapes: Sequence[Shape], reps: Sequence[Representation]) -> tuple[str, str]:
+def _try(
+    net: nn.Module, ghost: nn.Module, graph: fx.Graph, shapes: Sequence[Shape], reps: Sequence[Representation]
+) -> tuple[str, str]:
     """``runs``, ``short`` or ``long`` (the length), or ``wrong`` (something else), and why."""
     dtype = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)
     tensors = [
         torch.zeros((EXAMPLE_BATCH, *s), device="meta", dtype=torch.int64 if r.tokens else dtype)
         for s, r in zip(shapes, reps, strict=True)
     ]
-    recorder = Recorder(ghost, graph)
+    recorder = Recorder(ghost, graph, owner=net)
     try:
         with torch.no_grad():
             output = recorder.run(*tensors)

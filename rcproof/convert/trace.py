@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor, fx, nn
 
 from rcproof.errors import TraceError
 from rcproof.network.fx import to_fx
-from rcproof.network.network import Network
+from rcproof.network.network import Network, find_module
+from rcproof.network.ops import name_of, writes_in_place
 from rcproof.nn.weighted_sum import WeightedSum1d
 
 #: An unusual number of examples, so that no other axis of an example has this size by design.
@@ -21,13 +23,39 @@ EXAMPLE_BATCH = 5
 _PLAIN_LEAVES: tuple[type[nn.Module], ...] = (WeightedSum1d,)
 
 
-class Tracer(fx.Tracer):
-    """fx tracing in which torch's own layers, and what the user names, stay whole."""
+class _Proxy(fx.Proxy):
+    """A value that records ``x += y`` as what it is; fx takes it for ``x = x + y``, which other names of x miss."""
 
-    def __init__(self, leaves: Sequence[str] = ()) -> None:
+
+def _recorded(function: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    def method(self: fx.Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior"):
+    setattr(_Proxy, f"__{_name}__", _recorded(getattr(operator, _name)))
+
+
+class Tracer(fx.Tracer):
+    """fx tracing in which torch's own layers, and what the user names, stay whole.
+
+    ``inputs``: names of the tensors to call the root with; every other argument takes its default.
+    """
+
+    proxy_buffer_attributes = True  # else what the forward does to a buffer happens while tracing
+
+    def __init__(self, leaves: Sequence[str] = (), inputs: Sequence[str] = ()) -> None:
         super().__init__()
-        self.leaves = tuple(leaves)
+        self.leaves, self.inputs = tuple(leaves), tuple(inputs)
         self.record_stack_traces = True
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in self.inputs)]
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or type(m).__name__ in self.leaves:
@@ -51,38 +79,49 @@ def trace(root: nn.Module, count: int, leaves: Sequence[str] = ()) -> fx.Graph:
     """
     if isinstance(root, Network):
         return to_fx(root)
-    parameters = [
-        p for p in inspect.signature(root.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        raise TraceError(
-            f"{type(root).__name__}.forward takes *args, which cannot be traced", fix="give it named arguments"
-        )
-    concrete = {p.name: p.default for p in parameters[count:] if p.default is not inspect.Parameter.empty}
-    if len(parameters) - len(concrete) > count or len(parameters) < count:
-        raise TraceError(
-            f"arguments of {type(root).__name__}.forward",
-            got=f"{count} input representations for {len(parameters)} arguments ({len(concrete)} of them optional)",
-            fix="give one representation for each input tensor",
-        )
-    tracer = Tracer(leaves)
+    tracer = Tracer(leaves, _names(root, count))
     with _unchanged(root):
         try:
-            graph = tracer.trace(root, concrete_args=concrete or None)
+            graph = tracer.trace(root)
         except Exception as error:  # whatever the user's forward raises under tracing
             raise TraceError(
                 f"{type(root).__name__} cannot be traced: {type(error).__name__}: {_first_line(error)}{_place(error)}",
                 fix="name the submodule that branches on data in leaves=[…]; it is then run whole on each strand",
             ) from error
-    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is torch._assert:
-            graph.erase_node(node)
-    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
-    for node in placeholders[count:]:
-        if not node.users:
-            graph.erase_node(node)
+    graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output") or _acts(root, n))
     return graph
+
+
+def _names(root: nn.Module, count: int) -> list[str]:
+    """Names of the first ``count`` arguments of ``root.forward``, if it can be called with so many."""
+    kinds = inspect.Parameter
+    parameters = [p for p in inspect.signature(root.forward).parameters.values() if p.kind is not kinds.VAR_KEYWORD]
+    named = [p for p in parameters if p.kind is not kinds.VAR_POSITIONAL]
+    positional = [p.name for p in named if p.kind is not kinds.KEYWORD_ONLY]
+    if len(named) < len(parameters):  # *args take what the names leave
+        positional += [f"input_{i}" for i in range(len(positional), count)]
+    optional = [p for p in named if p.default is not kinds.empty]
+    required = [p.name for p in named if p.default is kinds.empty]
+    if len(positional) < count or not set(required) <= set(positional[:count]):
+        raise TraceError(
+            f"arguments of {type(root).__name__}.forward",
+            got=f"{count} input representations for {len(named)} arguments ({len(optional)} of them optional)",
+            fix="give one representation for each input tensor",
+        )
+    return positional[:count]
+
+
+def writes(root: nn.Module, n: fx.Node) -> bool:
+    """Whether a step writes into its first argument."""
+    if n.op == "call_module":
+        return bool(getattr(find_module(root, str(n.target)), "inplace", False))
+    return n.op in ("call_function", "call_method") and writes_in_place(n.target, n.args, n.kwargs)
+
+
+def _acts(root: nn.Module, n: fx.Node) -> bool:
+    """Whether a step whose result nobody reads may matter all the same."""
+    unknown = n.op == "call_function" and n.target not in (torch._assert, getattr) and name_of(n.target) is None
+    return unknown or writes(root, n)
 
 
 @contextmanager
@@ -139,10 +178,15 @@ def _first_line(error: BaseException) -> str:
 
 
 class Recorder(fx.Interpreter):
-    """Runs an fx graph once and keeps what every node returned (tensors as shape-only copies)."""
+    """Runs an fx graph once and keeps what every node returned (tensors as shape-only copies).
 
-    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+    ``owner``: the module that was traced, where ``root`` is a copy of it on another device.
+    """
+
+    def __init__(self, root: nn.Module, graph: fx.Graph, owner: nn.Module | None = None) -> None:
         super().__init__(root, garbage_collect_values=True, graph=graph)
+        self.extra_traceback = False  # our own errors say where they are
+        self.owner = owner
         self.values: dict[str, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -158,8 +202,10 @@ class Recorder(fx.Interpreter):
         return result
 
     def fetch_attr(self, target: str) -> Any:
-        found = constant(self.module, target)
-        return super().fetch_attr(target) if found is None else found
+        found = constant(self.owner or self.module, target)
+        if found is None:
+            return super().fetch_attr(target)
+        return found if self.owner is None else found.to("meta")
 
 
 def _shapes(value: Any) -> Any:
@@ -171,4 +217,6 @@ def _shapes(value: Any) -> Any:
         return tuple(_shapes(v) for v in value)
     if isinstance(value, list):
         return [_shapes(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _shapes(v) for k, v in value.items()}
     return value

@@ -28,7 +28,7 @@ class Info:
 
     kind: ``closed`` (one thing seen from both strands, under ``rep``), ``stacked`` (a strand pair), or ``free``
     (the same for both strands). ``axis``: where the examples are. ``shape``: on the example batch, for tensors.
-    ``items``: types of a tuple's members. ``varies``: a size that counts examples.
+    ``items``: types of a tuple's members (a dict's, under ``keys``). ``varies``: a size that counts examples.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Info:
     rep: Representation | None = None
     items: tuple[Info, ...] | None = None
     varies: bool = False
+    keys: tuple[Any, ...] = ()
 
     @property
     def carries(self) -> bool:
@@ -56,6 +57,8 @@ def result_info(value: Any, axis: int | None, kind: str = "stacked", rep: Repres
         return Info(kind, axis, shape, rep)
     if isinstance(value, tuple | list):
         return Info("stacked", items=tuple(result_info(v, axis) for v in value))
+    if isinstance(value, dict):
+        return Info("stacked", items=tuple(result_info(v, axis) for v in value.values()), keys=tuple(value))
     return FREE
 
 
@@ -94,20 +97,25 @@ def axes(dim: Any, rank: int) -> list[int]:
 def type_call(op: Op, args: Sequence[Any], kwargs: dict[str, Any], infos: Sequence[Any], value: Any) -> Info:
     """The type of a call: ``args`` as they were on the example, ``infos`` their types, ``value`` what came out."""
     carrying = tensors_in(infos)
-    if not carrying:
-        varies = any(isinstance(i, Info) and i.carries for i in _deep(infos))
+    varies = any(isinstance(i, Info) and i.varies for i in _deep(infos))
+    if not carrying and not isinstance(value, Tensor):
+        return Info("free", varies=True) if varies else FREE
+    if varies and op.family not in ("factory", "reshape"):
+        raise Mixing("its result depends on how many examples there are")
+    if not carrying or op.family == "factory":
         if not varies:
             return FREE
-        if isinstance(value, Tensor):  # a constant shaped like the batch
-            where = [d for d, size in enumerate(value.shape) if size == EXAMPLE_BATCH]
-            return result_info(value, where[0] if where else None)
-        return Info("free", varies=True)
+        where = [d for d, size in enumerate(value.shape) if size == EXAMPLE_BATCH]
+        return result_info(value, where[0] if where else None)  # a constant shaped like the batch
     first = carrying[0]
     assert first.shape is not None and first.axis is not None
     typer = _TYPERS.get(op.family)
     if typer is None:
         raise Mixing(f"{op.name} is not known to treat examples one by one")
-    return typer(op, args, kwargs, carrying, value)
+    try:
+        return typer(op, args, kwargs, carrying, value)
+    except (IndexError, TypeError, ValueError):
+        raise Mixing(f"{op.name} with these arguments is not understood") from None
 
 
 def _deep(infos: Any) -> list[Any]:
@@ -123,7 +131,8 @@ def _pointwise(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any)
     found = {rank - len(i.shape or ()) + (i.axis or 0) for i in carrying}
     if len(found) > 1:
         raise Mixing("it broadcasts the examples of one argument against another axis of the other")
-    if len(carrying) == 1 and carrying[0].kind == "closed" and len([a for a in args if isinstance(a, Tensor)]) <= 1:
+    tensors = [a for a in _deep([*args, *kwargs.values()]) if isinstance(a, Tensor)]
+    if len(carrying) == 1 and carrying[0].kind == "closed" and len(tensors) <= 1:
         rep = carrying[0].rep
         if rep is not None and rep.signs is None and not rep.tokens:
             return result_info(value, found.pop(), "closed", rep)
@@ -132,6 +141,8 @@ def _pointwise(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any)
 
 def _along(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -> Info:
     dim = argument(args, kwargs, op.dim, "dim", "dims", default=op.default)
+    if op.name == "Tensor.flip" and isinstance(dim, int):
+        dim = args[1:]
     x = carrying[0]
     if dim is None or dim is ...:
         raise Mixing(f"{op.name} without dim works over all axes, the examples among them")
@@ -189,10 +200,12 @@ def _permute(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -
     else:
         a = argument(args, kwargs, 1, "dim0", "axis0", "source")
         b = argument(args, kwargs, 2, "dim1", "axis1", "destination")
-        (i,), (j,) = axes(a, rank), axes(b, rank)
+        first, second = axes(a, rank), axes(b, rank)
         if name.startswith("move"):
-            order.insert(j, order.pop(i))
+            rest = iter(axis for axis in order if axis not in first)
+            order = [first[second.index(place)] if place in second else next(rest) for place in range(rank)]
         else:
+            (i,), (j,) = first, second
             order[i], order[j] = order[j], order[i]
     return result_info(value, order.index(x.axis or 0))
 
@@ -211,6 +224,8 @@ def _squeeze(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -
         raise Mixing("squeeze() without dim also drops the axis of a single example; give it a dim")
     used = axes(dim, len(x.shape or ()))
     axis = x.axis or 0
+    if axis in used:
+        raise Mixing(f"it squeezes axis {axis}, the axis of the examples")
     return result_info(value, axis - sum(d < axis for d in used if (x.shape or ())[d] == 1))
 
 
@@ -275,7 +290,8 @@ def _matmul(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) ->
         through = x.axis != rank - 1 if left else (x.axis or 0) < rank - 2
         if not through:
             raise Mixing("a matrix product that sums over the examples")
-        return result_info(value, (value.dim() - rank) + (x.axis or 0))
+        # Axes are aligned from the back, unless the other operand is a vector, which drops one there.
+        return result_info(value, max(value.dim() - rank, 0) + (x.axis or 0))
     if any(len(i.shape or ()) < 3 for i in carrying) or len(operands) != 2:
         raise Mixing("a matrix product of two tensors that depend on the input needs batches of matrices")
     places = {value.dim() - len(i.shape or ()) + (i.axis or 0) for i in carrying}
@@ -311,6 +327,8 @@ def _window(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) ->
         raise Mixing(f"the weights of {name} depend on the input")
     if x.axis != 0:
         raise Mixing(f"{name} needs the examples on axis 0; they are on axis {x.axis}")
+    if name == "pad" and len(argument(args, kwargs, 1, "pad")) >= 2 * len(x.shape or ()):
+        raise Mixing("it pads the axis of the examples")
     if name == "batch_norm" and argument(args, kwargs, 5, "training", default=False):
         raise Mixing("batch_norm in training mode mixes examples")
     if name == "layer_norm" and len(argument(args, kwargs, 1, "normalized_shape")) >= len(x.shape or ()):
@@ -325,6 +343,8 @@ def _attention(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any)
 
 
 def _lookup(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -> Info:
+    if op.name.endswith("one_hot") and argument(args, kwargs, 1, "num_classes", default=-1) < 0:
+        raise Mixing("one_hot without num_classes counts the classes over all examples")
     return result_info(value, carrying[0].axis)
 
 
@@ -379,7 +399,7 @@ def stacked_form(op: Op, args: Sequence[Any], kwargs: dict[str, Any], carrying: 
         and not name.endswith("stack")
         and axes(argument(args, kwargs, 1, "dim", "axis", default=0), rank) == [1]
     ):
-        return "cat" if len(_deep([args[0]])) == len(carrying) else ""
+        return "cat" if len(_deep([argument(args, kwargs, 0, "tensors")])) == len(carrying) else ""
     if (op.family in ("squeeze", "insert") and op.default is not ...) or name == "unsqueeze":
         dim = argument(args, kwargs, 1, "dim", default=None)
         if name == "unsqueeze":

@@ -94,6 +94,9 @@ LAYERS |= {
     and name not in ("TiedLayer", "Lifted")
 }  # fmt: skip
 
+# Each layer of a recurrent block has tensors of its own, so no block in a file has many.
+_MOST_LAYERS = 100
+
 _NAMES = {cls: name for name, cls in LAYERS.items()}
 
 # Arguments whose value is not an attribute of the same name.
@@ -176,6 +179,10 @@ def layer_from_json(path: str, data: Any) -> nn.Module:
     try:
         cls = LAYERS.get(data["type"])
         args = {str(k): decode(v) for k, v in data["args"].items()}
+        # A device or a tensor in the arguments would take memory, and so would layers without end.
+        unwanted = [k for k in args if k in ("device", "dtype") or k.startswith("_")]
+        if unwanted or not 0 < args.get("num_layers", 1) <= _MOST_LAYERS:
+            raise CheckpointError(f"layer {path!r} in the file", got=f"{data['type']!r} with {sorted(args)}"[:120])
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"layer {path!r} in the file is damaged", got=f"{type(error).__name__}: {error}"

@@ -7,8 +7,9 @@ and whether it has a stacked form.
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +76,11 @@ def _everywhere(names: str, family: str, **options: Any) -> None:
     for name in names.split():
         for prefix, where in (("torch", torch), ("F", F), ("Tensor", Tensor)):
             _register(f"{prefix}.{name}", getattr(where, name, None), family, **options)
-        plain = getattr(Tensor, name, None)
-        if plain is not None and hasattr(Tensor, name + "_"):
-            _register(f"Tensor.{name}_", plain, family, inplace=True, **options)
+            written = getattr(where, name + "_", None)
+            if written is not None and hasattr(where, name):
+                _register(f"{prefix}.{name}_", getattr(where, name), family, inplace=True, **options)
+                if where is not Tensor:
+                    BY_FUNCTION[written] = f"{prefix}.{name}_"
 
 
 _everywhere(
@@ -100,7 +103,8 @@ _everywhere("max min median", "reduce", default=None)
 _everywhere("norm", "reduce", dim=2, default=None)
 _everywhere("softmax log_softmax softmin cumsum cumprod flip logcumsumexp", "along")
 _everywhere("sort argsort glu", "along", default=-1)
-_everywhere("topk roll", "along", dim=2, default=-1)
+_everywhere("topk", "along", dim=2, default=-1)
+_everywhere("roll", "along", dim=2, default=None)
 _everywhere("normalize", "along", dim=2, default=1)
 _everywhere("select narrow index_select", "along")
 _everywhere("chunk split tensor_split", "along", dim=2, default=0)
@@ -135,7 +139,6 @@ for _name, _twin in {
         BY_FUNCTION[getattr(operator, _twin)] = f"operator.{_twin}"
 _register("operator.matmul", operator.matmul, "matmul")
 _register("operator.getitem", operator.getitem, "index")
-_register("builtins.getattr", getattr, "size")
 _register("builtins.len", len, "size")
 for _scalar in (max, min, int, float, abs, round, sum):
     _register(f"builtins.{_scalar.__name__}", _scalar, "scalar")
@@ -153,7 +156,20 @@ for _dispatch in ("max_pool1d", "adaptive_max_pool1d"):
         _function = getattr(F, f"_{_dispatch}" if not _suffix else f"{_dispatch}{_suffix}", None)
         if _function is not None:
             BY_FUNCTION.setdefault(_function, f"F.{_dispatch}")
-OPS_SIZE_ATTRIBUTES = ("shape", "ndim", "device", "dtype", "T", "mT", "is_cuda")
+
+
+def writes_in_place(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call that fx recorded (a function, or the name of a method) writes into its first argument."""
+    if isinstance(target, str):
+        return target.endswith("_") and not target.endswith("__")
+    name = name_of(target)
+    if name is not None and OPS[name].inplace:
+        return True
+    try:
+        bound = inspect.signature(target).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return bool(kwargs.get("inplace", False))
+    return bool(bound.arguments.get("inplace", False))
 
 
 def name_of(function: Any) -> str | None:

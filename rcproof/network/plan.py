@@ -7,6 +7,7 @@ or ``name@plain`` (merged, or free of the input). Switches are steps of their ow
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,7 +129,11 @@ class _Compiler:
                 self.merge(node)
             elif not self.strands(node) and node.kind in ("merged", "free"):
                 args, kwargs = self.arguments(node, "plain")
-                self.emit(node, "plain", node.op, self.target(node), args, kwargs)
+                module = self.modules.get(node.target) if node.op == "module" else None
+                target = self.target(node)
+                if isinstance(module, TiedLayer) and node.kind == "free":
+                    target = partial(on_free, module)
+                self.emit(node, "plain", node.op, target, args, kwargs)
             else:
                 self.strand_step(node)
         free_early(self.steps, {f"{name}@plain" for name in self.graph.outputs})
@@ -218,6 +223,11 @@ def _collect(value: Any, found: list[str]) -> None:
         _collect(list(value.values()), found)
     elif isinstance(value, slice):
         _collect((value.start, value.stop, value.step), found)
+
+
+def on_free(layer: TiedLayer, x: Tensor) -> Tensor:
+    """A tied layer on what is the same for both strands, as a learned query is."""
+    return halves(layer.batched(torch.cat([x, x])))[0]
 
 
 def _same(x: Tensor) -> Tensor:

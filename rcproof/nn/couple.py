@@ -30,8 +30,7 @@ def couple(network: nn.Module, layers: Layers = "all") -> nn.Module:
     Raises :class:`~rcproof.errors.RcproofError` for a name that matches no tied layer.
     """
     result = copy.deepcopy(network)
-    for layer in _chosen(result, layers, want=False).values():
-        _set_coupled(layer, True)
+    _set_coupled(result, _chosen(result, layers, want=False), True)
     return _replanned(result)
 
 
@@ -51,8 +50,7 @@ def uncouple(network: nn.Module, layers: Layers = "all") -> nn.Module:
                 expected="B = 0",
                 fix="leave it coupled: no uncoupled layer of this width computes the same (T6)",
             )
-    for layer in _chosen(result, layers, want=True).values():
-        _set_coupled(layer, False)
+    _set_coupled(result, _chosen(result, layers, want=True), False)
     return _replanned(result)
 
 
@@ -74,22 +72,32 @@ def split_weight(layer: TiedLayer) -> tuple[torch.Tensor, torch.Tensor]:
     return weight.narrow(axis, 0, half), weight.narrow(axis, half, half)
 
 
-def _set_coupled(layer: TiedLayer, coupled: bool) -> None:
-    weight = layer.weight
-    assert isinstance(weight, nn.Parameter)
-    axis = layer.coupling_axis
-    if coupled:
-        groups = int(getattr(layer, "groups", 1))
-        own = weight.detach()
-        if axis == 0 and groups > 1:
-            blocks = own.unflatten(0, (groups, own.shape[0] // groups))
-            fresh = torch.stack([blocks, torch.zeros_like(blocks)], dim=1).flatten(0, 2)
-        else:
-            fresh = torch.cat([own, torch.zeros_like(own)], dim=axis)
-    else:
-        fresh = split_weight(layer)[0].detach().clone()
-    layer.weight = nn.Parameter(fresh, requires_grad=weight.requires_grad)
-    layer.coupled = coupled
+def _set_coupled(network: nn.Module, layers: dict[str, TiedLayer], coupled: bool) -> None:
+    """Give ``layers`` their new weights. Layers that share a weight go on sharing it, and its other names follow."""
+    renewed: dict[nn.Parameter, nn.Parameter] = {}
+    for layer in layers.values():
+        weight = layer.weight
+        assert isinstance(weight, nn.Parameter)
+        if weight not in renewed:
+            renewed[weight] = nn.Parameter(_weight(layer, coupled), requires_grad=weight.requires_grad)
+        layer.weight = renewed[weight]
+        layer.coupled = coupled
+    for module in network.modules():
+        if type(module).forward is nn.Module.forward:  # a container, which may hold a second name of a weight
+            for name, parameter in module._parameters.items():
+                if parameter in renewed:
+                    module._parameters[name] = renewed[parameter]
+
+
+def _weight(layer: TiedLayer, coupled: bool) -> torch.Tensor:
+    """[A, 0] from A, or A from [A, B]."""
+    if not coupled:
+        return split_weight(layer)[0].detach().clone()
+    own, axis, groups = layer.get_parameter("weight").detach(), layer.coupling_axis, int(getattr(layer, "groups", 1))
+    if axis == 0 and groups > 1:
+        blocks = own.unflatten(0, (groups, own.shape[0] // groups))
+        return torch.stack([blocks, torch.zeros_like(blocks)], dim=1).flatten(0, 2)
+    return torch.cat([own, torch.zeros_like(own)], dim=axis)
 
 
 def _chosen(network: nn.Module, layers: Layers, want: bool) -> dict[str, TiedLayer]:

@@ -33,16 +33,16 @@ def mirrored(x: str | Read, C: Index, L: Index | None = None) -> Read:
     read = _read(x)
     if L is None:
         return lambda c: read(reversed_index(c, C))
-    return lambda c, l: read(reversed_index(c, C), reversed_index(l, L))
+    return lambda c, p: read(reversed_index(c, C), reversed_index(p, L))
 
 
-def stacked(a: str | Read, b: str | Read, F: Index, L: Index | None, c: Index, l: Index | None = None) -> Term:
-    """Entry [c, l] of stack(a, b): a[c, l] for c < F, and b[2F−1−c, L−1−l] from F on.
+def stacked(a: str | Read, b: str | Read, F: Index, L: Index | None, c: Index, p: Index | None = None) -> Term:
+    """Entry [c, p] of stack(a, b): a[c, p] for c < F, and b[2F−1−c, L−1−p] from F on.
 
-    Rank 2 (entry [c]) where ``L`` and ``l`` are None. The condition is written F−1−c ≥ 0.
+    Rank 2 (entry [c]) where ``L`` and ``p`` are None. The condition is written F−1−c ≥ 0.
     """
-    own = (c,) if l is None else (c, l)
-    other = (2 * F - 1 - c,) if L is None else (2 * F - 1 - c, reversed_index(l, L))
+    own = (c,) if p is None else (c, p)
+    other = (2 * F - 1 - c,) if L is None else (2 * F - 1 - c, reversed_index(p, L))
     return If(frozenset({F - 1 - c}), _read(a)(*own), _read(b)(*other))
 
 
@@ -50,7 +50,7 @@ def stack(a: str | Read, b: str | Read, F: Index, L: Index | None = None) -> Rea
     """stack(a, b) as an array of 2F channels; see :func:`stacked`."""
     if L is None:
         return lambda c: stacked(a, b, F, None, c)
-    return lambda c, l: stacked(a, b, F, L, c, l)
+    return lambda c, p: stacked(a, b, F, L, c, p)
 
 
 def tied(v: str | Read, F: Index, *sizes: Index) -> Read:

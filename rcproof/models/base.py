@@ -18,8 +18,8 @@ class BranchNet(nn.Module):
     """A single-strand network, channels first: what a conjoined network runs on both strands.
 
     Attributes:
-        couplable: names of the layers that can take cross-strand weights, in order: all parametrised
-            linear layers but the first, whose input is the DNA itself.
+        couplable: names of the layers that can take cross-strand weights in the conjoined network, in order: all
+            parametrised linear layers but the first, whose input is the DNA itself.
     """
 
     couplable: ClassVar[tuple[str, ...]] = ()

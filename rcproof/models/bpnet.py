@@ -104,12 +104,8 @@ class ProfileNet(BranchNet):
     @property
     def couplable(self) -> tuple[str, ...]:  # type: ignore[override]
         """The dilated layers, then the heads."""
-        return (*(f"dilated.{i}" for i in range(self.dilated_layers)), *self.heads)
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The layers after the trunk."""
-        return ("profile_head", "counts_head", *(("profile_out",) if self.n_control else ()))
+        heads = ("profile_head", "counts_head", *(("profile_out",) if self.n_control else ()))
+        return (*(f"dilated.{i}" for i in range(self.dilated_layers)), *heads)
 
     @property
     def input_representations(self) -> tuple[str, ...]:

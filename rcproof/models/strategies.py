@@ -23,13 +23,6 @@ STRATEGIES = ("standard", "conjoined", "rcps", "rcps-half", "cj-rcps-early", "cj
 
 POOLINGS = ("sum", "mean")
 
-# The binary net's coupled layers: where the strands are stacked anew, the layer that begins the next block.
-BINARY_BLOCKS = {
-    "cj-rcps-early": ("conv2", "conv3"),
-    "cj-rcps-later": ("conv3", "dense"),
-    "cj-rcps-all": ("conv2", "conv3", "dense"),
-}
-
 
 def build(
     task: str,
@@ -51,18 +44,21 @@ def build(
     =================  =================================================================================
     ``standard``       the network itself, on one strand
     ``conjoined``      the network on both strands, logits averaged
-    ``rcps``           every layer after the first is coupled: it reads both strands (T7, S = all). In the binary and
-                       simulated nets the strands are summed after the pooling and before the dense layer
+    ``rcps``           every convolution of the trunk but the first is coupled: it reads both strands (T7)
     ``rcps-half``      the same with half the filters, so as many channels as the standard network
-    ``cj-rcps-early``  between conjoined and RCPS: some layers are coupled (T7), namely :func:`coupled_layers`
-    ``cj-rcps-later``
-    ``cj-rcps-all``
+    ``cj-rcps-early``  between the two: the first convolutions form one conjoined block, the others are RCPS
+    ``cj-rcps-later``  the last convolutions form one conjoined block
+    ``cj-rcps-all``    all convolutions form one conjoined block
     =================  =================================================================================
+
+    :func:`coupled_layers` says which layers are coupled. In the RCPS and CJ-RCPS forms of the binary and simulated
+    nets the strands are summed after the pooling, before the dense layer (:func:`conjoin_trunk`); in all forms of the
+    profile net the two answers of each head are averaged.
 
     Args:
         seed: seeds the initial weights and leaves torch's global generator as it was; None draws from that generator.
         final: what follows the merged logits, for example ``"sigmoid"``; default None, the logits.
-        pooling: how ``rcps`` and ``rcps-half`` join the strands of the binary and simulated nets: ``sum`` or ``mean``.
+        pooling: how the RCPS and CJ-RCPS forms of the binary and simulated nets join the strands: ``sum`` or ``mean``.
         coupled: names of the layers to couple, in place of the strategy's own; for every strategy but ``standard``
             and ``conjoined``.
         **sizes: arguments of the task's network.
@@ -77,8 +73,7 @@ def build(
     """
     if task not in TASKS:
         raise RcproofError("task", got=repr(task), expected=", ".join(TASKS))
-    if strategy not in STRATEGIES:
-        raise RcproofError("strategy", got=repr(strategy), expected=", ".join(STRATEGIES))
+    check_strategy(strategy)
     if pooling not in POOLINGS:
         raise RcproofError("pooling", got=repr(pooling), expected="sum or mean")
     if final is not None and task == "profile":
@@ -96,44 +91,63 @@ def build(
         if strategy == "conjoined":
             return conjoin(net, final=final)
         layers = coupled_layers(net, strategy) if coupled is None else tuple(coupled)
-        if strategy.startswith("rcps") and isinstance(net, ChainNet):
-            return tie_strands(conjoin_trunk(net, pooling, final), layers, net.input_shapes())
-        return tie_strands(conjoin(net, final=final), layers, net.input_shapes())
+        conjoined = conjoin_trunk(net, pooling, final) if isinstance(net, ChainNet) else conjoin(net)
+        return tie_strands(conjoined, layers, net.input_shapes())
 
 
 def coupled_layers(net: BranchNet, strategy: str) -> tuple[str, ...]:
     """S, the layers with cross-strand weights, by their names in ``net``.
 
-    ==========  ===========  ============  =========================  ==============
-    strategy    binary       simulated     profile                    paper
-    ==========  ===========  ============  =========================  ==============
-    rcps(-half) conv2,conv3  none          dilated layers and heads   RCPS(-half)
-    early       conv2,conv3  dense         dilated layers             CJRCPS-early
-    later       conv3,dense  dense         heads                      CJRCPS-later
-    all         all three    dense         dilated layers and heads   CJRCPS-all
-    ==========  ===========  ============  =========================  ==============
+    The trunk is cut into blocks: each convolution is one, but those of the conjoined block are one together. The two
+    strands are stacked where a block begins, so the layer that begins it is coupled, but for the first of the network,
+    which reads the DNA (T7).
 
-    **This is our reading.** The paper's repository names the binary variants "CJRCWrapper-1,2", "-2,3" and "-1,2,3"
-    and does not hold their code. We read: the strands are stacked anew after those convolutions, which couples the
-    layer that follows each. The other reading, that those convolutions form one block, has S = (conv3,), (conv2,)
-    and (): pass it as ``coupled``. The published AuROC of CJRCPS-all lie within one standard deviation of the
-    conjoined network's on all three data sets, which speaks for the other reading. The profile hybrid in that code
-    (``CJRCWrapperArch``) is ``later``: a conjoined trunk under RCPS heads.
+    =============  ============  =========  ======================================  =====================
+    strategy       binary        simulated  profile, of n dilated layers            paper
+    =============  ============  =========  ======================================  =====================
+    rcps(-half)    conv2, conv3  none       all dilated layers                      RCPS, RCPS-half
+    cj-rcps-early  conv3         none       dilated.⌊n/2⌋ … dilated.n−1             CJRCWrapper-1,2
+    cj-rcps-later  conv2         none       dilated.0 … dilated.⌊n/2⌋               CJRCWrapper-2,3
+    cj-rcps-all    none          none       none                                    CJRCWrapper-1,2,3,
+                                                                                    CJRCWrapperArch
+    =============  ============  =========  ======================================  =====================
 
-    Coupling a *linear* last layer adds weights but no functions, because the merge joins the strands after it
-    anyway (T5): for an invariant output, ½(A + B)(a + b) is all that A and B can do. So coupling ``dense`` or the
-    profile heads changes how a network trains, not what it can represent; binary ``early``, ``all`` and ``rcps`` name
-    the same functions, and so do all equivariant forms of the simulated net, which has one convolution.
+    So the conjoined block is conv1 and conv2 (early), conv2 and conv3 (later) or all three of the binary net, whose
+    variants the last column names. The simulated net has one convolution and nothing to couple. In the profile net the
+    block is the first convolution and the first half of the dilated layers (early), the second half (later), or the
+    whole trunk.
+
+    **This is our reading**: the paper's repository names the three binary variants and does not hold their code. We
+    take the numbers for the convolutions that form one conjoined block, because the published AuROC of CJRCPS-all lie
+    within one standard deviation of the conjoined network's on all three data sets, and here it has the conjoined
+    network's functions. The other reading, that the strands are stacked anew after each of those convolutions, has
+    S = (conv2, conv3), (conv3,) and (conv2, conv3): pass it as ``coupled``. Of the profile variants that code holds
+    the one with the whole trunk in a block; halving the trunk is ours.
+
+    The heads are coupled nowhere. Under a mean of the strands (or a sum before the head) a linear head can only use
+    the equivariant part of its weights (T4, T5), so cross-strand weights there would change how a network trains and
+    not what it can represent; and the published profile head has the kernel of an uncoupled one, 2 × 64 × 75.
+
+    Raises :class:`~rcproof.errors.RcproofError` for an unknown strategy.
+
+    >>> coupled_layers(BinaryNet(), "cj-rcps-later"), coupled_layers(ProfileNet(), "cj-rcps-early")
+    (('conv2',), ('dilated.3', 'dilated.4', 'dilated.5'))
     """
+    check_strategy(strategy)
     if strategy in ("standard", "conjoined"):
         return ()
-    rcps = strategy.startswith("rcps")
-    if isinstance(net, ProfileNet):
-        dilated = tuple(name for name in net.couplable if name not in net.heads)
-        return {"cj-rcps-early": dilated, "cj-rcps-later": net.heads}.get(strategy, net.couplable)
-    if isinstance(net, BinaryNet) and not rcps:
-        return BINARY_BLOCKS[strategy]
-    return tuple(name for name in net.couplable if name != "dense" or not rcps)
+    hidden = tuple(name for name in net.couplable if name.startswith(("conv", "dilated.")))  # 1, 2, …; the first is 0
+    end, half = 1 + len(hidden), 1 + len(hidden) // 2
+    begin = 1 if isinstance(net, BinaryNet) else half  # of the later block; conv2 is in the early one too
+    blocks = {"cj-rcps-early": (0, half), "cj-rcps-later": (begin, end), "cj-rcps-all": (0, end)}
+    first, stop = blocks.get(strategy, (0, 1))
+    return tuple(name for i, name in enumerate(hidden, 1) if not first < i < stop)
+
+
+def check_strategy(strategy: str) -> None:
+    """An error for a strategy that nobody knows."""
+    if strategy not in STRATEGIES:
+        raise RcproofError("strategy", got=repr(strategy), expected=", ".join(STRATEGIES))
 
 
 def conjoin(net: BranchNet, **options: Any) -> Conjoined:
@@ -145,7 +159,7 @@ def conjoin_trunk(net: ChainNet, pooling: str = "sum", final: str | None = None)
     """The strands joined before the dense layer: trunk on both, features summed (or averaged), then the head.
 
     The features are in each strand's own orientation when they are joined, which is the paper's RevCompSumPool: the
-    joined (N, F, L′) is invariant, and every head on it is. ``pooling`` is the merge, ``final`` follows the logits.
+    joined (N, F, L′) is invariant, and so is every head on it. ``pooling`` is the merge, ``final`` follows the logits.
     """
     trunk, head = net.parts()
     last = as_final(final)

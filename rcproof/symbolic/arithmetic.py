@@ -1,7 +1,8 @@
 """Index arithmetic: what follows from facts about sizes and indices, exactly.
 
 Equality is sympy's ``expand`` to zero; inequalities are linear arithmetic over the rationals, with products
-of symbols as atoms of their own. Both can fail to see something true; neither accepts anything false.
+of symbols as atoms of their own. Both can fail to see something true; neither accepts anything false, given
+that what is divided by is not 0 (which the checker makes sure of).
 """
 
 from __future__ import annotations
@@ -12,13 +13,34 @@ from typing import Any
 
 import sympy as sp
 
-from rcproof.symbolic.terms import Add, Big, Elem, Fun, If, Index, Lam, Mul, Num, Op, Term, children, substitute
+from rcproof.symbolic.terms import (
+    Add,
+    Big,
+    Elem,
+    Fun,
+    If,
+    Index,
+    Lam,
+    Mul,
+    Num,
+    Op,
+    Term,
+    binders,
+    bound_name,
+    children,
+    expressions,
+    substitute,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Context:
-    """What holds: ``facts`` are ≥ 0; ``equal`` maps a symbol to what it equals (a centring condition, say);
-    ``involutions`` maps the name of an index function π to its size: π(π(i)) = i and 0 ≤ π(i) < size."""
+    """What holds: ``facts`` are ≥ 0; ``equal`` maps a symbol to what it equals (a centring condition, say).
+
+    ``involutions`` maps the name of an index function π to its size n: π is a function on all integers with
+    π(π(i)) = i for every i, and 0 ≤ π(i) < n where 0 ≤ i < n (so it keeps the others outside). Every
+    involution of 0..n−1 is such a π, with π(i) = i elsewhere; nothing more is assumed of π outside 0..n−1.
+    """
 
     facts: tuple[Index, ...] = ()
     equal: tuple[tuple[sp.Symbol, Index], ...] = ()
@@ -32,34 +54,35 @@ class Context:
         """The normal form of an index expression: equations substituted, π(π(i)) = i, expanded."""
         for symbol, value in self.equal:
             e = e.xreplace({symbol: value})
-        names = dict(self.involutions)
         e = sp.expand(e)
-        while True:
-            applied = e.atoms(sp.core.function.AppliedUndef)
-            twice = [f for f in applied if str(f.func) in names and getattr(f.args[0], "func", None) == f.func]
-            if not twice:
-                break
+        while twice := [f for f in self._involuted(e) if getattr(f.args[0], "func", None) == f.func]:
             e = sp.expand(e.xreplace({f: f.args[0].args[0] for f in twice}))
         return sp.cancel(e) if e.is_rational_function() and not e.is_polynomial() else e
 
     def same(self, a: Index, b: Index) -> bool:
         """Whether two index expressions are equal for all values."""
-        return bool(self.normal(sp.sympify(a) - sp.sympify(b)) == 0)
+        return bool(self.normal(sp.sympify(a, strict=True) - sp.sympify(b, strict=True)) == 0)
+
+    def _involuted(self, e: Index) -> list[Index]:
+        """What the involutions are applied to one argument in ``e``, innermost first."""
+        names = dict(self.involutions)
+        applied = [f for f in e.atoms(sp.core.function.AppliedUndef) if str(f.func) in names and len(f.args) == 1]
+        return sorted(applied, key=lambda f: (sp.count_ops(f), str(f)))
 
     def entails(self, e: Index) -> bool:
         """Whether e ≥ 0 follows: the facts with e ≤ −1 have no rational solution (Fourier–Motzkin)."""
-        e = sp.sympify(e)
+        e = sp.sympify(e, strict=True)
         if not e.is_integer:  # for a fraction, "not ≥ 0" would not mean "≤ −1"
             return False
         rows = [self.normal(f) for f in self.facts] + [self.normal(-e - 1)]
         # 0 ≤ π(i) < n is a fact where 0 ≤ i < n is; innermost first, so that π(f(π(i))) is found too.
-        applied = {a for r in rows for a in r.atoms(sp.core.function.AppliedUndef)}
-        for f in sorted(applied, key=lambda a: (sp.count_ops(a), str(a))):
-            size = dict(self.involutions).get(str(f.func))
-            if size is not None:
-                outside = (-f.args[0] - 1, f.args[0] - size)
-                if all(_infeasible([_linear(r) for r in (*rows[:-1], self.normal(o))]) for o in outside):
-                    rows = [f, self.normal(size - 1 - f), *rows]
+        for f in self._involuted(sp.Tuple(*rows)):
+            size = dict(self.involutions)[str(f.func)]
+            inside = f.args[0], size - 1 - f.args[0]
+            if all(
+                i.is_integer and _infeasible([_linear(r) for r in (*rows[:-1], self.normal(-i - 1))]) for i in inside
+            ):
+                rows = [f, self.normal(size - 1 - f), *rows]
         return _infeasible([_linear(r) for r in rows])
 
 
@@ -92,25 +115,13 @@ def _infeasible(rows: list[dict[Index, Fraction]]) -> bool:
         rows = [r for r in rows if not r.get(m, 0)] + mixed
 
 
-_BOUND: list[sp.Dummy] = []
-
-
-def _bound_name(depth: int) -> sp.Dummy:
-    """The canonical name of a bound variable: a symbol that nobody else can write down."""
-    while len(_BOUND) <= depth:
-        _BOUND.append(sp.Dummy(f"b{len(_BOUND)}", integer=True))
-    return _BOUND[depth]
-
-
 def canonical(t: Term, ctx: Context, depth: int = 0) -> Any:
     """A form that two terms share iff they differ by names of bound variables, order of sums and products,
     and ways of writing an index."""
     if isinstance(t, Big | Lam):
-        old = (t.var,) if isinstance(t, Big) else t.vars
-        new = {v: _bound_name(depth + i) for i, v in enumerate(old)}
-        body = canonical(substitute(t.body, new), ctx, depth + len(old))
-        sizes = (t.size,) if isinstance(t, Big) else t.sizes
-        return (type(t).__name__, getattr(t, "op", ""), tuple(ctx.normal(s) for s in sizes), body)
+        new = {v: bound_name(depth + i) for i, v in enumerate(binders(t))}
+        body = canonical(substitute(t.body, new), ctx, depth + len(new))
+        return (type(t).__name__, getattr(t, "op", ""), tuple(ctx.normal(s) for s in expressions(t)), body)
     if isinstance(t, Num):
         return ("Num", ctx.normal(t.value))
     if isinstance(t, Elem):

@@ -179,9 +179,11 @@ def _instance(name: str, values: Mapping[Any, Index], ctx: Context, eqs: Mapping
     """Both sides of a known equation at ``values``, which must be in range."""
     _want(name in eqs, f"no equation {name!r} is known")
     eq = eqs[name]
+    _quantified(eq, ctx)
     _want({v for v, _ in eq.vars} == set(values), f"{name} needs values for {[str(v) for v, _ in eq.vars]}")
+    values = {v: sp.sympify(e, strict=True) for v, e in values.items()}
     for v, size in eq.vars:
-        value, limit = values[v], substitute(num(size), values).value
+        value, limit = values[v], size.xreplace(values)
         _want(ctx.entails(value) and ctx.entails(limit - 1 - value), f"0 ≤ {value} < {limit} does not follow")
     sides = substitute(eq.lhs, values), substitute(eq.rhs, values)
     for side in sides:
@@ -342,13 +344,10 @@ def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None)
             _want(name not in eqs, f"two equations are called {name!r}")
             eqs[name] = lemma.equation
     eq, own = claim.equation, claim.context
-    for e in (eq, *eqs.values()):
-        _want(all(isinstance(v, sp.Symbol) for v, _ in e.vars), f"{e.name} quantifies what is no symbol")
-        _numbers((x for pair in e.vars for x in pair), Context(), f"{e.name}: a range")
-    _numbers(own.facts, Context(), "a fact")
-    _numbers((size for _, size in own.involutions), Context(), "the size of an involution")
-    _numbers((x for pair in own.equal for x in pair), replace(own, equal=()), "an equation of the context")
+    sure = Context(tuple(f for f in own.facts if plain(f) and not f.atoms(sp.Pow)))  # what needs no meaning first
+    _numbers((*own.facts, *(size for _, size in own.involutions), *(x for e in own.equal for x in e)), sure, "a fact")
     _want(not own.entails(sp.S.NegativeOne), "the facts contradict each other")
+    _quantified(eq, own)
     ctx = own.assume(*_ranges(eq.vars))
     for side in (eq.lhs, eq.rhs):
         meaningful(side, ctx)
@@ -359,11 +358,16 @@ def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None)
         *map(_outer, claim.given),
     )
     _want(not fixed & {v for v, _ in eq.vars}, "the facts or the given equations speak of a quantified index")
-    taken = fixed.union(free(eq.lhs), free(eq.rhs), *map(_outer, eqs.values()))
-    _check(eq.lhs, eq.rhs, ctx, eqs, proof, taken)
+    _check(eq.lhs, eq.rhs, ctx, eqs, proof, fixed | free(eq.lhs) | free(eq.rhs))
     done = Proved(eq, own, claim.given)
     _PROVED[id(done)] = done
     return done
+
+
+def _quantified(eq: Equation, ctx: Context) -> None:
+    _want(all(isinstance(v, sp.Symbol) and plain(v) for v, _ in eq.vars), f"{eq.name} quantifies what is no index")
+    _numbers((size for _, size in eq.vars), ctx, f"a range of {eq.name}")
+    _want(all(size.is_integer for _, size in eq.vars), f"a range of {eq.name} may be a fraction")
 
 
 def _outer(eq: Equation) -> set[sp.Symbol]:
@@ -433,10 +437,15 @@ def meaningful(t: Term, ctx: Context) -> None:
 
 
 def _defined(t: Term, ctx: Context) -> None:
-    _numbers(expressions(t), ctx, "a number or an index")
-    t = fresh(t, set(binders(t)))  # facts on an index of that name outside are not about this one
-    for at, k in enumerate(children(t)):
-        _defined(k, _inside(t, at, ctx))
+    if _powers(t):
+        _numbers(expressions(t), ctx, "a number or an index")
+        t = fresh(t, set(binders(t)))  # facts on an index of that name outside are not about this one
+        for at, k in enumerate(children(t)):
+            _defined(k, _inside(t, at, ctx))
+
+
+def _powers(t: Term) -> bool:
+    return any(e.atoms(sp.Pow) for e in expressions(t)) or any(map(_powers, children(t)))
 
 
 def _numbers(expressions: Iterable[Index], ctx: Context, what: str) -> None:

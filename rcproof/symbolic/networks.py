@@ -32,6 +32,9 @@ _FORMS = {
     "crop": ("index",),
 }
 
+#: Calls that ask for a size, which is one number for both strands.
+_SIZES = ("size", "dim", "ndimension", "numel", "len")
+
 _T, _I, _J = sp.symbols("t i j", integer=True)
 
 
@@ -60,6 +63,8 @@ def prove_network(graph: Mapping[str, Any]) -> NetworkProof:
     sizes = {name: sp.Symbol(f"n_{k}", integer=True) for k, name in enumerate(nodes)}
     context = Context()
     strands = [n for n in graph["nodes"] if n["kind"] in ("closed", "stacked")]
+    for node in graph["nodes"]:
+        _check_kind(node, nodes)
     known: dict[str, Proved] = {}
     lemmas: list[tuple[str, str, str]] = []
     steps = 0
@@ -101,6 +106,20 @@ def node_lemma(node: Mapping[str, Any]) -> tuple[str, str, str]:
     if rule == "lifted" and form:
         raise Refused(f"node {name!r} is lifted whole, so it has no stacked form")
     return name, label, rule
+
+
+def _check_kind(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
+    """What is said to be the same for both strands must not read a strand (but its sizes: they are equal)."""
+    reads = {nodes[r]["kind"] for r in _refs(node)}
+    asks_size = node["op"] == "attribute" or (node["op"] == "call" and node["target"].rpartition(".")[2] in _SIZES)
+    if node["op"] == "merge" or (node["kind"] == "free" and asks_size):
+        return
+    if node["kind"] in ("free", "merged") and reads & {"closed", "stacked"}:
+        raise Refused(
+            f"node {node['name']!r} is said to be {node['kind']}, but reads a value that depends on the strand"
+        )
+    if node["kind"] in ("closed", "stacked", "free") and "merged" in reads:
+        raise Refused(f"node {node['name']!r} reads a merged value before the merge")
 
 
 def _refs(node: Mapping[str, Any]) -> list[str]:
@@ -176,7 +195,8 @@ def _node_claim(
     refs = _strand_refs(node, nodes)
     unfold = Step("rewrite", (), (f"lemma {name}", {_T: strand, _I: _I}), f"{node['lemma']}: {node['rule']}")
     inner = [
-        Step("rewrite", (k, 0), (f"{letter}:{r}", {_I: _J}), f"induction hypothesis for {r}") for k, r in enumerate(refs)
+        Step("rewrite", (k, 0), (f"{letter}:{r}", {_I: _J}), f"induction hypothesis for {r}")
+        for k, r in enumerate(refs)
     ]
     return Claim(equation, context, given), Proof((unfold, *inner, fold))
 

@@ -88,14 +88,14 @@ def _want(condition: bool, why: str) -> None:
 
 @rule
 def reverse(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """Σ_{i<n} f(i) = Σ_{i<n} f(n−1−i), and the same for max."""
+    """Σ_{i<n} f(i) = Σ_{i<n} f(n−1−i), and the same for max; for every n (nothing is summed for n ≤ 0)."""
     _want(isinstance(t, Big), "only a sum or a maximum has a bound index to reverse")
     return replace(t, body=substitute(t.body, {t.var: t.size - 1 - t.var}))
 
 
 @rule
 def reindex(t: Any, ctx: Context, eqs: Mapping[str, Equation], pi: str) -> Term:
-    """Σ_{i<n} f(i) = Σ_{i<n} f(π(i)) for an involution π of 0..n−1."""
+    """Σ_{i<n} f(i) = Σ_{i<n} f(π(i)), and the same for max, if the context says that π is an involution of 0..n−1."""
     _want(isinstance(t, Big), "only a sum or a maximum has a bound index")
     size = dict(ctx.involutions).get(pi)
     _want(size is not None, f"{pi} is not known to be an involution")
@@ -114,7 +114,7 @@ def split(t: Any, ctx: Context, eqs: Mapping[str, Equation], at: Index) -> Term:
 
 @rule
 def join(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """The inverse of ``split``, for an Add of exactly two sums."""
+    """Σ_{i<m} f(i) + Σ_{i<k} f(m+i) = Σ_{i<m+k} f(i) for m ≥ 0 and k ≥ 0."""
     _want(isinstance(t, Add) and len(t.args) == 2, "join takes two sums")
     a, b = t.args
     _want(isinstance(a, Big) and isinstance(b, Big) and a.op == b.op == "sum", "join takes two sums")
@@ -127,7 +127,7 @@ def join(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 
 @rule
 def linear(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """Σ (a + b) = Σ a + Σ b, and Σ k·a = k·Σ a for k free of the index."""
+    """Σ (a + b) = Σ a + Σ b, and Σ k·a = k·Σ a for k free of the bound index."""
     _want(isinstance(t, Big) and t.op == "sum", "linearity is of sums")
     if isinstance(t.body, Add):
         return Add(tuple(replace(t, body=a) for a in t.body.args))
@@ -140,8 +140,8 @@ def linear(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 
 @rule
 def collect(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """The inverse of ``linear``: Σ a + Σ b = Σ (a + b); k·Σ a = Σ k·a."""
-    if isinstance(t, Add):
+    """Σ_{i<n} a + Σ_{i<m} b = Σ_{i<n} (a + b) if n = m, and k·Σ a = Σ k·a, k untouched by the bound index."""
+    if isinstance(t, Add) and t.args:
         parts: Any = t.args
         first = parts[0]
         for a in parts:
@@ -154,13 +154,13 @@ def collect(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
     _want(len(sums) == 1, "collect takes a product with one sum")
     big = sums[0]
     others = tuple(a for a in t.args if a is not big)
-    fresh = sp.Dummy(big.var.name, integer=True)
-    return Big("sum", fresh, big.size, Mul((*others, substitute(big.body, {big.var: fresh}))))
+    i = sp.Dummy(big.var.name, integer=True)
+    return Big("sum", i, big.size, Mul((*others, substitute(big.body, {big.var: i}))))
 
 
 @rule
 def distribute(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """k·(a + b) = k·a + k·b."""
+    """k·(a + b) = k·a + k·b, for the first sum among the factors."""
     at: Any = next((i for i, a in enumerate(t.args) if isinstance(a, Add)), None) if isinstance(t, Mul) else None
     _want(at is not None, "distribute takes a product with a sum in it")
     return Add(tuple(Mul((*t.args[:at], a, *t.args[at + 1 :])) for a in t.args[at].args))
@@ -168,7 +168,7 @@ def distribute(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 
 @rule
 def exchange(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """Σ_i Σ_j = Σ_j Σ_i for independent ranges, and the same for max."""
+    """Σ_{i<n} Σ_{j<m} f = Σ_{j<m} Σ_{i<n} f, and the same for max, if m does not depend on i."""
     inner: Any = t.body if isinstance(t, Big) else None
     _want(isinstance(inner, Big) and inner.op == t.op, "exchange takes two nested sums or maxima")
     _want(t.var not in inner.size.free_symbols and t.var != inner.var, "the inner range depends on the outer index")
@@ -176,7 +176,7 @@ def exchange(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 
 
 def _instance(name: str, values: Mapping[Any, Index], ctx: Context, eqs: Mapping[str, Equation]) -> tuple[Term, Term]:
-    """Both sides of a known equation at ``values``, which must be in range."""
+    """Both sides of a known equation at ``values``, which must be in the ranges that it is claimed for."""
     _want(name in eqs, f"no equation {name!r} is known")
     eq = eqs[name]
     _quantified(eq, ctx)
@@ -195,7 +195,7 @@ def _instance(name: str, values: Mapping[Any, Index], ctx: Context, eqs: Mapping
 def rewrite(
     t: Any, ctx: Context, eqs: Mapping[str, Equation], name: str, values: Mapping[Any, Index], back: bool = False
 ) -> Term:
-    """Replace an instance of one side of a known equation by the other; the instance must be in range."""
+    """a = b for an instance a = b (or b = a, ``back``) of a known equation at ``values`` in its ranges."""
     one, other = _instance(name, values, ctx, eqs)[:: -1 if back else 1]
     _want(canonical(t, ctx) == canonical(one, ctx), f"the subterm is no such instance of {name}")
     return other
@@ -203,14 +203,17 @@ def rewrite(
 
 @rule
 def restate(t: Any, ctx: Context, eqs: Mapping[str, Equation], new: Term) -> Term:
-    """Write the same term in another way (bound names, order, index arithmetic)."""
+    """a = b if they differ by bound names, order and grouping of sums and products, and index arithmetic alone."""
     _want(canonical(t, ctx) == canonical(new, ctx), "the two ways of writing it are not the same term")
     return new
 
 
 @rule
 def decide(t: Any, ctx: Context, eqs: Mapping[str, Equation], *products: tuple[Index, Index]) -> Term:
-    """Take the branch that the facts decide. ``products`` are pairs f, g ≥ 0: then f·g ≥ 0 is a fact too."""
+    """if c then a else b = a where the facts give all of c, b where they contradict c.
+
+    ``products`` are pairs f ≥ 0 and g ≥ 0 that the facts give: then f·g ≥ 0 is a fact too.
+    """
     _want(isinstance(t, If), "decide takes a case distinction")
     for f, g in products:
         _want(ctx.entails(f) and ctx.entails(g), f"{f} and {g} are not known to be ≥ 0")
@@ -242,21 +245,26 @@ def nest(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
 
 @rule
 def push(t: Any, ctx: Context, eqs: Mapping[str, Equation]) -> Term:
-    """g(if c then a else b) = if c then g(a) else g(b), out of one enclosing operation that does not bind c."""
+    """g(if c then a else b) = if c then g(a) else g(b), for one enclosing operation that binds nothing in c."""
     kids: Any = children(t)
     at: Any = next((i for i, k in enumerate(kids) if isinstance(k, If)), None)
     _want(at is not None, "push takes an operation on a case distinction")
     inner = kids[at]
-    own = {t.var} if isinstance(t, Big) else set(t.vars) if isinstance(t, Lam) else set()
     _want(not isinstance(t, Lam), "an array is no number")
-    _want(not own & set().union(*(c.free_symbols for c in inner.conds)), "the condition depends on the bound index")
+    _want(
+        not set(binders(t)) & set().union(*(c.free_symbols for c in inner.conds)),
+        "the condition depends on the bound index",
+    )
     parts = [with_children(t, (*kids[:at], b, *kids[at + 1 :])) for b in (inner.then, inner.other)]
     return If(inner.conds, parts[0], parts[1])
 
 
 @rule
 def sift(t: Any, ctx: Context, eqs: Mapping[str, Equation], at: Index) -> Term:
-    """Σ_{i<n} (if i = a and … then f(i) else 0) = if 0 ≤ a < n and … then f(a) else 0."""
+    """Σ_{i<n} (if i = a and … then f(i) else 0) = if 0 ≤ a < n and … then f(a) else 0, for an integer a without i.
+
+    i = a is written as two conditions, i − a ≥ 0 and a − i ≥ 0.
+    """
     _want(isinstance(t, Big) and t.op == "sum" and isinstance(t.body, If), "sift takes a sum of cases")
     _want(canonical(t.body.other, ctx) == ("Num", sp.S.Zero), "the other case is not zero")
     at = sp.sympify(at, strict=True)

@@ -15,7 +15,7 @@ import sympy as sp
 
 from rcproof.symbolic.arithmetic import Context
 from rcproof.symbolic.checker import Claim, Equation, Proof, Step
-from rcproof.symbolic.norms import BATCH, mean_of, normalised, scaled, variance_of
+from rcproof.symbolic.norms import BATCH, KAPPA, mean_of, normalised, scaled, variance_of
 from rcproof.symbolic.statements import ALGEBRA, REFUTED, Evidence, Statement, proved, require
 from rcproof.symbolic.strands import Read, array, tied
 from rcproof.symbolic.tactics import OTHER, OWN, by_strand, decide_all, places
@@ -54,7 +54,7 @@ def stacked_mean(x: Read, c: Index, tag: str = "") -> Term:
     """The mean of channel c and its mirror over examples and positions of a stacked tensor x[n, c, p]."""
     i, u = sp.Symbol("i" + tag, integer=True), sp.Symbol("u" + tag, integer=True)
     pair = Add((x(i, c, u), x(i, 2 * F - 1 - c, L - 1 - u)))
-    return Mul((num(1 / (2 * N * L)), Big("sum", i, N, Big("sum", u, L, pair))))
+    return Mul((KAPPA, Big("sum", i, N, Big("sum", u, L, pair))))
 
 
 def stacked_variance(x: Read, c: Index) -> Term:
@@ -107,8 +107,8 @@ MEAN = _examples(
 )
 VARIANCE = _examples(
     "running variance",
-    running(Elem("r", (f,)), Mul((num(2 * N * L / (2 * N * L - 1)), variance_of(of_feature(T, f), (2 * N, L))))),
-    running(Elem("r", (f,)), Mul((num(2 * N * L / (2 * N * L - 1)), variance_of(of_feature(S, f), (2 * N, L))))),
+    running(Elem("r", (f,)), Mul((Elem("unbiased", ()), variance_of(of_feature(T, f), (2 * N, L))))),
+    running(Elem("r", (f,)), Mul((Elem("unbiased", ()), variance_of(of_feature(S, f), (2 * N, L))))),
     (f, F),
 )
 

@@ -4,7 +4,7 @@ Every lemma has the form *the stacked operation on stack(a, b) equals stack(op(a
 tensor the RCPS layer computes exactly what the ordinary layer computes on each strand. Since
 ρ·stack(a, b) = stack(b, a) (T1), the layer then commutes with ρ.
 
-Means and variances are finite sums; ``rsqrt`` is an uninterpreted function and ε a number, so nothing
+A mean is κ·Σ for a number κ, 1/n for n entries; ``rsqrt`` is an uninterpreted function and ε a number. Nothing
 depends on what they are. In the mirrored half, channel c holds channel 2F−1−c of the other strand,
 backwards: a sum may be read backwards, and the parameters are tied. Batch norm in training is T10
 (:mod:`rcproof.symbolic.batch_statistics`).
@@ -23,7 +23,7 @@ from rcproof.symbolic.terms import Add, Big, Elem, Fun, If, Index, Mul, Term, nu
 
 F, L, G, M = sp.symbols("F L G M", integer=True)
 c, p, q, r = sp.symbols("c p q r", integer=True)
-EPS = Elem("eps", ())
+EPS, KAPPA = Elem("eps", ()), Elem("kappa", ())
 SIZES = Context(facts=(F - 1, L - 1))
 
 
@@ -36,12 +36,12 @@ def scaled(x: Term, mean: Term, var: Term, weight: Term, bias: Term) -> Term:
 
 
 def mean_of(x: Read, sizes: tuple[Index, ...], tag: str = "") -> Term:
-    """The mean of all entries of an array with the given sizes."""
+    """The mean of all entries of an array with the given sizes: κ times their sum."""
     names = [sp.Symbol(f"u{i}{tag}", integer=True) for i in range(len(sizes))]
     total = x(*names)
     for v, n in zip(reversed(names), reversed(sizes), strict=True):
         total = Big("sum", v, n, total)
-    return Mul((num(1 / sp.Mul(*sizes)), total))
+    return Mul((KAPPA, total))
 
 
 def variance_of(x: Read, sizes: tuple[Index, ...]) -> Term:
@@ -163,7 +163,10 @@ def statement(name: str, text: str, latex: str, claim: Claim, split: Index, **op
     return proved(name, text, latex, claim, proof, hypotheses=_HYPOTHESES, source=PAPER)
 
 
-_HYPOTHESES = ("all sizes at least 1; a and b are the two strands, each in its own 5'→3' orientation",)
+_HYPOTHESES = (
+    "all sizes at least 1; a and b are the two strands, each in its own 5'→3' orientation",
+    "a mean is κ·Σ, κ being 1 over the number of entries; x ↦ rsqrt(x) is any function, ε any number",
+)
 
 BATCH = _batch_claim()
 STATEMENTS: dict[str, tuple[Statement, ...]] = {

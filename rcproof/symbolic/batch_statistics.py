@@ -91,8 +91,8 @@ def _big(t: Term, path: tuple[int, ...]) -> Big:
     return t
 
 
-def _examples(name: str, left: Term, right: Term, *vars: tuple[sp.Symbol, Index]) -> tuple[Claim, Proof]:
-    return Claim(Equation(name, vars, left, right), CONTEXT), Proof(right=_over_strands(right))
+def _examples(name: str, left: Term, right: Term, *over: tuple[sp.Symbol, Index]) -> tuple[Claim, Proof]:
+    return Claim(Equation(name, over, left, right), CONTEXT), Proof(right=_over_strands(right))
 
 
 S, T = array("s"), swapped(array("s"))
@@ -256,7 +256,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
         ),
         proved(
             "T10.train.layouts",
-            "The mean of channel f and its mirror over the stacked tensor is the mean of feature f over the 2N strands.",
+            "The mean of channel f and its mirror of the stacked tensor is the mean of feature f of the 2N strands.",
             r"\frac{1}{2NL}\sum_{n<N}\sum_{p<L}\bigl(x_{n,f,p}+x_{n,2F-1-f,L-1-p}\bigr)"
             r"=\frac{1}{2NL}\sum_{m<2N}\sum_{p<L}s_{m,f,p}",
             *LAYOUTS,

@@ -113,8 +113,8 @@ def _batch_claim() -> Claim:
     return Claim(Equation("batch norm", PAIR, left, right), SIZES)
 
 
-def _halves(name: str, own: Term, other: Term, right: Term, vars: tuple[tuple[sp.Symbol, Index], ...]) -> Claim:
-    return Claim(Equation(name, vars, If(frozenset({F - 1 - c}), own, other), right), SIZES)
+def _halves(name: str, own: Term, other: Term, right: Term, over: tuple[tuple[sp.Symbol, Index], ...]) -> Claim:
+    return Claim(Equation(name, over, If(frozenset({F - 1 - c}), own, other), right), SIZES)
 
 
 def _layer_vector() -> Claim:
@@ -184,7 +184,8 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             "T5.layer_norm.vector",
             "Layer norm over the channels of a vector, each half of stack(a, b) normalised by itself and the affine "
             "parameters of the mirrored half read backwards, is stack(LN(a), LN(b)).",
-            r"\mathrm{LN}(\mathrm{stack}(a,b))_{c}=\mathrm{stack}(\mathrm{LN}(a),\mathrm{LN}(b))_{c},\quad a,b\in\mathbb{R}^{F}",
+            r"\mathrm{LN}(\mathrm{stack}(a,b))_{c}=\mathrm{stack}(\mathrm{LN}(a),\mathrm{LN}(b))_{c}"
+            r",\quad a,b\in\mathbb{R}^{F}",
             _layer_vector(),
             F - 1 - c,
         ),
@@ -192,7 +193,8 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             "T5.layer_norm.all",
             "Layer norm over channels and positions, each half of stack(a, b) normalised by itself and the affine "
             "parameters of the mirrored half reversed along both axes, is stack(LN(a), LN(b)).",
-            r"\mathrm{LN}(\mathrm{stack}(a,b))=\mathrm{stack}(\mathrm{LN}(a),\mathrm{LN}(b)),\quad a,b\in\mathbb{R}^{F\times L}",
+            r"\mathrm{LN}(\mathrm{stack}(a,b))=\mathrm{stack}(\mathrm{LN}(a),\mathrm{LN}(b))"
+            r",\quad a,b\in\mathbb{R}^{F\times L}",
             _layer_all(),
             F - 1 - c,
         ),

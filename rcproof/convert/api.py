@@ -301,7 +301,7 @@ def _certify(
             "lifted": sum(p.numel() for p in lifted - tied),
             "total": sum(p.numel() for p in model.parameters()),
         },
-        lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if isinstance(t, nn.Parameter)),
+        lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if t in lifted - tied),
         versions=versions(),
     )
 

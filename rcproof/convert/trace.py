@@ -193,8 +193,9 @@ class Recorder(fx.Interpreter):
         try:
             result = super().run_node(n)
         except Exception as error:
+            what = f"layer {n.target!r}" if n.op == "call_module" else f"step {n.name!r}"
             raise TraceError(
-                f"the network does not run on the example input: step {n.name!r}{place_of(n)}: "
+                f"the network does not run on the example input: {what}{place_of(n)}: "
                 f"{type(error).__name__}: {_first_line(error)}",
                 fix="check the input shapes and that inputs come channels first",
             ) from error

@@ -96,6 +96,8 @@ def axes(dim: Any, rank: int) -> list[int]:
 
 def type_call(op: Op, args: Sequence[Any], kwargs: dict[str, Any], infos: Sequence[Any], value: Any) -> Info:
     """The type of a call: ``args`` as they were on the example, ``infos`` their types, ``value`` what came out."""
+    if op.family == "cast":  # the other arguments give a dtype and a device
+        infos = infos[:1]
     carrying = tensors_in(infos)
     varies = any(isinstance(i, Info) and i.varies for i in _deep(infos))
     if not carrying and not isinstance(value, Tensor):
@@ -277,7 +279,8 @@ def _index(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -> 
 
 def _matmul(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -> Info:
     name = op.name.rpartition(".")[2]
-    operands = [a for a in args[:2] if isinstance(a, Tensor)]
+    pair = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "other", "mat2", "weight")
+    operands = [a for a in pair if isinstance(a, Tensor)]
     x = carrying[0]
     rank = len(x.shape or ())
     if name == "linear":
@@ -285,7 +288,7 @@ def _matmul(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) ->
             raise Mixing("the weight of linear depends on the input, or maps across examples")
         return result_info(value, x.axis)
     if len(carrying) == 1:
-        left = isinstance(args[0], Tensor) and tuple(args[0].shape) == x.shape
+        left = isinstance(pair[0], Tensor) and tuple(pair[0].shape) == x.shape
         # On the left, all but the last axis pass through; on the right, batches of matrices only.
         through = x.axis != rank - 1 if left else (x.axis or 0) < rank - 2
         if not through:
@@ -369,6 +372,7 @@ _TYPERS = {
     "attention": _attention,
     "lookup": _lookup,
     "identity": _identity,
+    "cast": _identity,
 }
 
 
@@ -384,7 +388,7 @@ def stacked_form(op: Op, args: Sequence[Any], kwargs: dict[str, Any], carrying: 
     if len(ranks) != 1 or not ranks <= {2, 3}:
         return ""
     rank, name = ranks.pop(), op.name.rpartition(".")[2]
-    if op.family == "identity":
+    if op.family in ("identity", "cast"):
         return "same"
     if op.family == "pointwise":
         # A free tensor would broadcast over mirrored positions and channels: only numbers are safe.

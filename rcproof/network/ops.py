@@ -56,6 +56,7 @@ FAMILIES = {
     "factory": "makes a constant",
     "size": "asks for a size",
     "identity": "returns its argument",
+    "cast": "returns its first argument in another dtype or on another device",
     "lookup": "looks integer codes up in a table",
 }
 
@@ -90,9 +91,10 @@ _everywhere(
     "softsign logsigmoid tanhshrink softshrink hardshrink threshold logit sinc lgamma digamma isnan isinf isfinite "
     "logical_not add sub subtract mul multiply div divide true_divide floor_divide pow maximum minimum fmax fmin fmod "
     "remainder atan2 where lerp addcmul addcdiv hypot logaddexp xlogy eq ne gt ge lt le logical_and logical_or "
-    "masked_fill dropout alpha_dropout float double half bfloat16 long int to type_as bool rsub prelu",
+    "masked_fill dropout alpha_dropout rsub prelu",
     "pointwise",
 )
+_everywhere("float double half bfloat16 long int bool to type_as", "cast")
 _everywhere("contiguous clone detach requires_grad_", "identity")
 _everywhere(
     "sum mean amax amin prod std var logsumexp any all nansum nanmean argmax argmin count_nonzero",

@@ -16,8 +16,8 @@ import sympy as sp
 from rcproof.symbolic.arithmetic import Context
 from rcproof.symbolic.checker import Claim, Equation, Proof, Step
 from rcproof.symbolic.statements import Statement, proved
-from rcproof.symbolic.strands import Read, array
-from rcproof.symbolic.terms import Add, Big, Elem, If, Index, Mul, Term, num
+from rcproof.symbolic.strands import array
+from rcproof.symbolic.terms import Add, Index, Mul, Term, num
 from rcproof.symbolic.windows import (
     CENTRED,
     PI_IN,
@@ -197,63 +197,6 @@ def _linear() -> list[Statement]:
     ]
 
 
-# -- groups ---------------------------------------------------------------------------------------------------
-
-G, Q, S, g, v = sp.symbols("G Q S g v", integer=True)
-
-
-def _grouped() -> Statement:
-    """Output channel g·Q + v of group g reads input channels g·S + c, c < S."""
-
-    def grouped(x: Read) -> Read:
-        def entry(g: Index, v: Index, i: Index) -> Term:
-            at = s * i + d * k - p
-            tap = Mul((Elem("W", (g, v, c, k)), x(g * S + c, at)))
-            body = If(frozenset({at, L - 1 - at}), tap, num(0))
-            return Add((Big("sum", c, S, Big("sum", k, K, body)), Elem("b", (g, v))))
-
-        return entry
-
-    def turned(channel: Index, at: Index) -> Term:
-        return X(G * S - 1 - channel, L - 1 - at)
-
-    back = (G - 1 - g, Q - 1 - v)
-    kernel = Equation(
-        "kernel",
-        ((g, G), (v, Q), (c, S), (k, K)),
-        Elem("W", (*back, S - 1 - c, K - 1 - k)),
-        Elem("W", (g, v, c, k)),
-    )
-    bias = Equation("bias", ((g, G), (v, Q)), Elem("b", back), Elem("b", (g, v)))
-    left = (
-        Step("rewrite", (0, 0, 0, 0, 0), ("kernel", {g: g, v: v, c: c, k: k}, True), "the kernel is fixed by ρ"),
-        Step("reverse", (0,), (), "sum over S−1−c: channel C−1−(g·S + c) is channel S−1−c of group G−1−g"),
-        Step("reverse", (0, 0), (), "sum over K−1−k instead of k"),
-        Step("rewrite", (1,), ("bias", {g: g, v: v}, True), "the bias is fixed by ρ"),
-    )
-    facts = Context((G - 1, Q - 1, S - 1, K - 1, L - 1, N - 1, s - 1, d - 1), (CENTRED,))
-    name = "T3.grouped.sufficient"
-    return proved(
-        name,
-        "A convolution with G groups commutes with total reversal if its kernel is fixed by reversal of groups, of "
-        "channels within a group and of taps, its bias is, and its windows are centred.",
-        r"W_{g,v,c,k} = W_{G-1-g,\,Q-1-v,\,S-1-c,\,K-1-k}"
-        r"\ \Rightarrow\ \mathrm{conv}_G(\rho x) = \rho\,\mathrm{conv}_G(x)",
-        Claim(
-            Equation(name, ((g, G), (v, Q), (i, N)), grouped(turned)(g, v, i), grouped(X)(*back, N - 1 - i)),
-            facts,
-            (kernel, bias),
-        ),
-        Proof(left),
-        hypotheses=(
-            "total reversal of C = G·S input and O = G·Q output channels",
-            "kernel and bias fixed by it",
-            "windows centred: s(N−1) + d(K−1) + 1 = L + 2p",
-        ),
-        source="not in the paper",
-    )
-
-
 # -- tied weights -----------------------------------------------------------------------------------------------
 
 
@@ -322,7 +265,7 @@ def _tying() -> list[Statement]:
 
 
 SUFFICIENT = _sufficient()
-T3 = (SUFFICIENT, _mirrored(), _padding(), _grouped(), *_linear())
+T3 = (SUFFICIENT, _mirrored(), _padding(), *_linear())
 T4 = tuple(_tying())
 
 #: Statements by theorem.

@@ -211,6 +211,8 @@ class Whole(nn.Module):
         return x.transpose(0, 1)
 
 
+SPECS = "reversal, length, fixed, pairs:T, perm:3,2,1,0, dna:ACGT or tokens:3,2,1,0,4"
+INVOLUTION = "a permutation that is its own inverse, since two reversals change nothing"
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "merge": (
         lambda: Conjoined(score(), merge="median"),
@@ -247,13 +249,11 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "representation": (
         lambda: Conjoined(score(), inputs="mirror"),
-        "no such representation: got 'mirror'; "
-        + "expected reversal, length, fixed, pairs:T, perm:3,2,1,0, dna:ACGT or tokens:3,2,1,0,4",
+        f"no such representation: got 'mirror'; expected {SPECS}",
     ),
     "involution": (
         lambda: Conjoined(score(), inputs="perm:1,2,3,0"),
-        "the permutation is no involution: got [1, 2, 3, 0], which sends 0 to 1 and 1 to 2; "
-        + "expected a permutation that is its own inverse, since two reversals change nothing",
+        f"the permutation is no involution: got [1, 2, 3, 0], which sends 0 to 1 and 1 to 2; expected {INVOLUTION}",
     ),
     "channels": (
         lambda: Conjoined(profile(), outputs="pairs:3").eval()(normal(0, 2, 4, 20)),

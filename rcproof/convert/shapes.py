@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from rcproof.convert.build import copied
 from rcproof.convert.trace import EXAMPLE_BATCH, Recorder
 from rcproof.errors import ConversionError, TraceError
 from rcproof.network.network import find_module
+from rcproof.nn.weighted_sum import WeightedSum1d
 from rcproof.strand import Representation
 
 Shape = tuple[int, ...]
@@ -120,8 +122,13 @@ def _try(
             output = recorder.run(*tensors)
     except TraceError as error:
         return _diagnose(ghost, graph, recorder), str(error)
-    empty = any(t.numel() == 0 for t in _tensors(output))
-    return ("short", "an output is empty") if empty else ("runs", "")
+    found = _tensors(output)
+    if any(t.numel() == 0 for t in found):
+        return "short", "an output is empty"
+    rows = {t.shape[0] for t in found if t.dim()} - {EXAMPLE_BATCH}
+    if rows and any(_viewed_size(n) for n in graph.nodes):  # a view by a number of features, at another length
+        return "long" if max(rows) > EXAMPLE_BATCH else "short", "the batch does not stay in front"
+    return "runs", ""
 
 
 def _diagnose(ghost: nn.Module, graph: fx.Graph, recorder: Recorder) -> str:
@@ -132,14 +139,33 @@ def _diagnose(ghost: nn.Module, graph: fx.Graph, recorder: Recorder) -> str:
         seen = [recorder.values.get(a.name) for a in n.all_input_nodes]
         shape = next((s.shape for s in seen if isinstance(s, torch.Tensor)), None)
         layer = find_module(ghost, str(n.target)) if n.op == "call_module" else None
-        if isinstance(layer, nn.Linear) and shape is not None:
-            return "long" if shape[-1] > layer.in_features else "short"
+        wanted = _fixed_size(layer) if layer is not None else _viewed_size(n)
+        if wanted and shape is not None:
+            return "long" if (shape[-1] if layer is not None else shape[1:].numel()) > wanted else "short"
         if isinstance(layer, nn.Conv1d) and shape is not None and shape[1] != layer.in_channels:
             return "wrong"
         if layer is not None and shape is not None and len(shape) == 3:
             return "short"
         return "wrong"
     return "wrong"
+
+
+def _fixed_size(layer: nn.Module) -> int | None:
+    """The size of the last axis that a layer insists on."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    if isinstance(layer, WeightedSum1d):
+        return layer.length
+    return layer.normalized_shape[-1] if isinstance(layer, nn.LayerNorm) else None
+
+
+def _viewed_size(n: fx.Node) -> int | None:
+    """The features of an example in a step like ``x.view(-1, 608)``."""
+    if n.op != "call_method" or n.target not in ("view", "reshape"):
+        return None
+    given = n.args[1] if len(n.args) == 2 and isinstance(n.args[1], list | tuple) else n.args[1:]
+    sizes = [s for s in given[1:] if isinstance(s, int) and s > 0]
+    return math.prod(sizes) if sizes and len(sizes) == len(given) - 1 else None
 
 
 def _tensors(value: object) -> list[torch.Tensor]:

@@ -60,7 +60,7 @@ def coupled_layers(network: nn.Module) -> tuple[str, ...]:
 
 
 def split_weight(layer: TiedLayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """A and B of a coupled layer's weight, as views."""
+    """A and B of a coupled layer's weight: views, but copies where a transposed convolution has groups."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     axis = layer.coupling_axis

@@ -152,28 +152,35 @@ def _partner(shift: Index) -> tuple[Step, ...]:
     )
 
 
-def _none(*products: tuple[Index, Index]) -> tuple[Step, ...]:
-    """No tap on the other strand reads the 1."""
-    return (
-        Step("decide", (0, 1, 0, 0), products, "no tap on the other strand reads the 1"),
-        *_vanishes((0, 1)),
-    )
-
-
 _OFF = k + t - K + 1 - m
-_RESIDUE = (
-    Step("unscale", (0, 1, 0, 0), (d * _OFF - z, d, _OFF - 1), "d·n ≥ z iff n ≥ 1, since 0 < z < d"),
-    Step("unscale", (0, 1, 0, 0), (z - d * _OFF, d, -_OFF), "d·n ≤ z iff n ≤ 0"),
-    *_none(),
-)
+
+
+def no_tap(at: tuple[int, ...]) -> dict[str, tuple[Step, ...]]:
+    """Steps for the case distinction at ``at`` that no tap k decides in favour of the 1, by the reason why."""
+    residue = (
+        Step("unscale", at, (d * _OFF - z, d, _OFF - 1), "d·n ≥ z iff n ≥ 1, since 0 < z < d"),
+        Step("unscale", at, (z - d * _OFF, d, -_OFF), "d·n ≤ z iff n ≤ 0"),
+    )
+    note = "no tap on the other strand reads the 1"
+    return {
+        "left": (Step("decide", at, ((d, K - 1 - k),), note),),
+        "right": (Step("decide", at, ((d, k),), note),),
+        "residue": (*residue, Step("decide", at, (), note)),
+    }
+
+
+#: Facts about r and t under which tap t has no partner, by the reason why.
+NO_PARTNER: dict[str, tuple[tuple[Index, ...], tuple[tuple[sp.Symbol, Index], ...]]] = {
+    "left": ((r - d * t - 1,), (EXCESS,)),
+    "right": ((-r - d * (K - 1 - t) - 1,), (EXCESS,)),
+    "residue": ((z - 1, d - 1 - z), (EXCESS, (r, d * m + z))),
+}
 
 #: What is assumed of r and t, how the right side is evaluated, and the partner of tap t if it has one.
 CASES: dict[str, tuple[tuple[Index, ...], tuple[tuple[sp.Symbol, Index], ...], tuple[Step, ...], Index | None]] = {
     "kernel": ((), (EXCESS, (r, sp.Integer(0))), _partner(sp.Integer(0)), K - 1 - t),
     "shifted": ((K - 1 - t + m, t - m), (EXCESS, (r, d * m)), _partner(m), K - 1 - t + m),
-    "left": ((r - d * t - 1,), (EXCESS,), _none((d, K - 1 - k)), None),
-    "right": ((-r - d * (K - 1 - t) - 1,), (EXCESS,), _none((d, k)), None),
-    "residue": ((z - 1, d - 1 - z), (EXCESS, (r, d * m + z)), _RESIDUE, None),
+    **{key: (*NO_PARTNER[key], (*steps, *_vanishes((0, 1))), None) for key, steps in no_tap((0, 1, 0, 0)).items()},
 }
 
 

@@ -81,7 +81,8 @@ def sides(change: Callable[[Term], Term], side: str = "rhs") -> Change:
 @dataclass(frozen=True)
 class Variant:
     """A change of one statement's claim, and what the refusal must say. ``false`` is False where the changed claim
-    happens to hold and only the proof is wrong. ``arbitrary`` names an array that the builder must leave alone."""
+    happens to hold and only the proof is wrong. ``arbitrary`` names an array that the builder must leave alone;
+    ``builder`` stands in for the builder."""
 
     statement: str
     what: str
@@ -89,6 +90,7 @@ class Variant:
     says: str = END
     false: bool = True
     arbitrary: str = ""
+    builder: Builder | None = None
 
     def __str__(self) -> str:
         return f"{self.statement}: {self.what}"
@@ -127,7 +129,7 @@ def assert_refused(
     with pytest.raises(Refused, match=v.says):
         check(claim, s.proof, lemmas)
     if v.false:
-        counterexample(claim, random.Random(3), _leaving(v.arbitrary, builder))
+        counterexample(claim, random.Random(3), _leaving(v.arbitrary, v.builder or builder))
 
 
 def _leaving(name: str, builder: Builder | None) -> Builder | None:

@@ -320,16 +320,17 @@ def compare(claim: Claim, world: World, most: int = 150) -> int:
     return count
 
 
-def spot_check(claim: Claim, rng: random.Random, builder: Builder | None = None, worlds: int = 1) -> int:
+def spot_check(claim: Claim, rng: random.Random, builder: Builder | None = None, worlds: int = 1, most: int = 3) -> int:
     """Compare both sides of a claim, exactly, in random small worlds where its hypotheses hold.
 
     Gives the number of entries compared, at least one per world; raises :class:`Disagreement` where the sides
-    differ and :class:`Unsatisfiable` if no world was found in which there is something to compare.
+    differ and :class:`Unsatisfiable` if no world was found in which there is something to compare. Sizes are
+    drawn from what the facts ask for up to ``most`` more.
     """
     total = 0
     for _ in range(worlds):
         for _ in range(50):
-            if count := compare(claim, world_for(claim, rng, builder)):
+            if count := compare(claim, world_for(claim, rng, builder, most)):
                 total += count
                 break
         else:
@@ -337,11 +338,13 @@ def spot_check(claim: Claim, rng: random.Random, builder: Builder | None = None,
     return total
 
 
-def counterexample(claim: Claim, rng: random.Random, builder: Builder | None = None, worlds: int = 60) -> Disagreement:
+def counterexample(
+    claim: Claim, rng: random.Random, builder: Builder | None = None, worlds: int = 60, most: int = 3
+) -> Disagreement:
     """Where a false claim fails; :class:`Unsatisfiable` if none of the worlds tried shows it."""
     for _ in range(worlds):
         try:
-            compare(claim, world_for(claim, rng, builder))
+            compare(claim, world_for(claim, rng, builder, most))
         except Disagreement as found:
             return found
     raise Unsatisfiable(f"no counterexample to {claim.equation.name}")

@@ -42,6 +42,7 @@ class Statement:
         hypotheses: what is assumed, one line each.
         claim, proof: the checked claim and its proof, for kind ``all sizes`` (so that tests can mutate them).
         source: where the paper says it, or "not in the paper".
+        known: gives the lemmas, checked, that the proof may use.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Statement:
     claim: Claim | None = None
     proof: Proof | None = None
     source: str = ""
+    known: Callable[[], dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in (ALL_SIZES, ALGEBRA, REFUTED) and not self.kind.startswith("finite: "):
@@ -86,7 +88,7 @@ def proved(
         check(claim, proof, known() if known else None)
         return Evidence(max(1, proof.count()), tuple(show_proof(proof)))
 
-    return Statement(name, text, latex, ALL_SIZES, replay, hypotheses, claim, proof, source)
+    return Statement(name, text, latex, ALL_SIZES, replay, hypotheses, claim, proof, source, known)
 
 
 def show_proof(proof: Proof, indent: str = "") -> list[str]:

@@ -6,6 +6,7 @@ a file is executed or unpickled, and every shape is checked on the meta device b
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from rcproof.checkpoints.files import PathLike, existing, replacing
 from rcproof.conjoined import Conjoined
 from rcproof.convert import Conversion, plain_network
 from rcproof.convert.api import input_count
+from rcproof.convert.certificate import tensor_sha256
 from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json, layer_to_json
@@ -27,6 +29,7 @@ from rcproof.network.network import Network, attach, find_module
 
 FORMAT = 1
 KEY = "rcproof"
+DIGEST = "rcproof_sha256"  # of the description; it holds those of the tensors. Against damage, not against malice.
 
 Model = nn.Module | Conversion
 
@@ -73,8 +76,12 @@ def save(model: Model, path: PathLike, metadata: Mapping[str, str] | None = None
     parts = _Parts()
     description = _describe(model, parts)
     extra = {str(k): str(v) for k, v in (metadata or {}).items()}
-    if KEY in extra:
-        raise RcproofError("metadata", got=f"a key {KEY!r}", expected="another name", fix="this one is rcproof's own")
+    for key in (KEY, DIGEST):
+        if key in extra:
+            raise RcproofError(
+                "metadata", got=f"a key {key!r}", expected="another name", fix="this one is rcproof's own"
+            )
+    tensors = {k: t.detach().cpu().contiguous() for k, t in parts.tensors.items()}
     document = {
         "format": FORMAT,
         **description,
@@ -84,11 +91,12 @@ def save(model: Model, path: PathLike, metadata: Mapping[str, str] | None = None
         "aliases": parts.aliases,
         "certificate": certificate,
         "input_shapes": shapes,
+        "sha256": {k: tensor_sha256(t) for k, t in tensors.items()},
     }
-    tensors = {k: t.detach().cpu().contiguous() for k, t in parts.tensors.items()}
+    text = json.dumps(document)
     with replacing(path) as temporary:
         try:
-            save_file(tensors, temporary, {**extra, KEY: json.dumps(document)})
+            save_file(tensors, temporary, {**extra, KEY: text, DIGEST: hashlib.sha256(text.encode()).hexdigest()})
             _compare(temporary, tensors)
         except (SafetensorError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"output {str(path)!r} cannot be written", got=str(error)) from None
@@ -107,16 +115,7 @@ def load(path: PathLike, device: torch.device | str = "cpu") -> Any:
         return _rebuild(header, document, path, device)
     except RcproofError:
         raise
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        IndexError,
-        RecursionError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # whatever torch makes of arguments that nobody checked
         raise CheckpointError(
             f"{str(path)!r} is damaged",
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
@@ -136,11 +135,15 @@ def read_header(path: PathLike) -> Header:
         raise CheckpointError(
             f"{str(path)!r} is no safetensors file, or is damaged", got=str(error).splitlines()[0]
         ) from None
-    text = metadata.pop(KEY, None)
+    text, digest = metadata.pop(KEY, None), metadata.pop(DIGEST, None)
     if text is None:
         raise CheckpointError(
             f"{str(path)!r} holds tensors but does not say what network they belong to",
             fix="name the code that builds it: --model MODULE:CALLABLE",
+        )
+    if digest not in (None, hashlib.sha256(text.encode()).hexdigest()):
+        raise CheckpointError(
+            f"{str(path)!r} is damaged", got="a description with another sha256 than it was written with"
         )
     try:
         document = json.loads(text)
@@ -286,6 +289,7 @@ class _Reader:
         self.header, self.path, self.device = header, path, device
         self.buffers, self.transient = set(document["buffers"]), set(document["transient"])
         self.frozen, self.aliases = set(document["frozen"]), dict(document["aliases"])
+        self.hashes = dict(document.get("sha256", {}))
         self.read: set[str] = set()
         self.loaded: dict[str, Tensor] = {}
 
@@ -320,6 +324,8 @@ class _Reader:
         if origin not in self.loaded:
             with safe_open(self.path, framework="pt", device=str(self.device)) as handle:
                 tensor = handle.get_tensor(origin)
+            if self.hashes.get(origin, "") not in ("", tensor_sha256(tensor)):
+                raise CheckpointError(f"tensor {origin!r} of {str(self.path)!r} is damaged", got="another sha256")
             if key not in self.buffers:
                 tensor = nn.Parameter(tensor, requires_grad=key not in self.frozen and tensor.is_floating_point())
             self.loaded[origin] = tensor

@@ -15,12 +15,13 @@ from rcproof.errors import TraceError
 from rcproof.network.fx import to_fx
 from rcproof.network.network import Network, find_module
 from rcproof.network.ops import name_of, writes_in_place
+from rcproof.nn.base import TiedLayer
 from rcproof.nn.weighted_sum import WeightedSum1d
 
 #: An unusual number of examples, so that no other axis of an example has this size by design.
 EXAMPLE_BATCH = 5
 
-_PLAIN_LEAVES: tuple[type[nn.Module], ...] = (WeightedSum1d,)
+_OWN_LAYERS: tuple[type[nn.Module], ...] = (WeightedSum1d, TiedLayer)
 
 
 class _Proxy(fx.Proxy):
@@ -60,7 +61,7 @@ class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or type(m).__name__ in self.leaves:
             return True
-        if isinstance(m, _PLAIN_LEAVES) or m._forward_hooks or m._forward_pre_hooks:
+        if isinstance(m, _OWN_LAYERS) or m._forward_hooks or m._forward_pre_hooks:
             return True
         if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             return False

@@ -16,7 +16,7 @@ from rcproof.symbolic.pairs import A, B, F, L, X, claimed, f, p
 from rcproof.symbolic.profile import PROFILE, profile_proof
 from rcproof.symbolic.statements import Statement, proved
 from rcproof.symbolic.strands import Read, array, stack
-from rcproof.symbolic.tactics import decide_all
+from rcproof.symbolic.tactics import at, decide_all
 from rcproof.symbolic.terms import Add, Big, Elem, Fun, Index, Mul, Term, num
 
 T, J = sp.symbols("T J", integer=True)
@@ -194,6 +194,17 @@ def _head_proof(claim: Claim) -> Proof:
     return Proof(tuple(steps), right=right)
 
 
+def _inside(claim: Claim) -> Claim:
+    """The same under a function σ."""
+    eq = claim.equation
+    return claimed(f"{eq.name}, then σ", Fun("sigma", (eq.lhs,)), Fun("sigma", (eq.rhs,)), eq.vars, claim.context)
+
+
+def _inside_proof(proof: Proof) -> Proof:
+    return Proof(at((0,), proof.steps), right=at((0,), proof.right))
+
+
+LOGITS = _inside(INVARIANT)
 INVARIANT_OF_SUM = claimed(
     "strand sum is invariant",
     Add((FLAT(f), FLAT(2 * F - 1 - f))),
@@ -249,7 +260,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
         proved(
             "T5.merge.after",
             "Averaging after the last nonlinearity: σ on the stacked answers, then the mean, is the mean of σ(a) and "
-            "ρ_out σ(b). (Averaging before it is the folded head below, followed by σ.)",
+            "ρ_out σ(b).",
             r"\tfrac12\bigl(\sigma(x)+\rho_{\mathrm{out}}\rho\,\sigma(x)\bigr)"
             r"=\tfrac12\bigl(\sigma(a)+\rho_{\mathrm{out}}\sigma(b)\bigr)",
             AFTER,
@@ -282,6 +293,16 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             INVARIANT,
             _head_proof(INVARIANT),
             hypotheses=(_EACH, "a, b: the features of the two strands, after pooling or flattening"),
+            source=PAPER,
+        ),
+        proved(
+            "T5.head.logits",
+            "Averaging before the last nonlinearity: the folded head, then σ, is σ of the mean of the heads.",
+            r"\sigma\Bigl(\sum_f\tfrac12w_{t,f}(x_f+x_{2F-1-f})+\beta_t\Bigr)"
+            r"=\sigma\bigl(\tfrac12(h(a)+h(b))_t\bigr)",
+            LOGITS,
+            _inside_proof(_head_proof(INVARIANT)),
+            hypotheses=(_EACH, "σ is any function of one number"),
             source=PAPER,
         ),
         proved(

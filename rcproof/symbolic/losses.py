@@ -121,10 +121,14 @@ def _log() -> Evidence:
 
 def _worse(merge: str) -> Evidence:
     """The least integers u ≤ v and target for which the squared error of the merge exceeds the mean."""
-    merges: dict[str, Callable[[int, int], int]] = {"max": max, "sum": lambda a, b: a + b}
+    merges: dict[str, Callable[[int, int], Fraction]] = {
+        "max": lambda a, b: Fraction(max(a, b)),
+        "sum": lambda a, b: Fraction(a + b),
+        "mean": lambda a, b: Fraction(a + b, 2),
+    }
     for a, b, target in itertools.product(range(3), repeat=3):
         mean = Fraction((a - target) ** 2 + (b - target) ** 2, 2)
-        got = Fraction((merges[merge](a, b) - target) ** 2)
+        got = (merges[merge](a, b) - target) ** 2
         if got > mean:
             line = (
                 f"answers {a} and {b}, target {target}: squared error {got} after {merge}, mean of the strands {mean}"

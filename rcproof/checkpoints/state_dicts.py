@@ -6,6 +6,7 @@ import importlib
 import pickle
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from rcproof.checkpoints.files import PathLike, existing
 from rcproof.errors import CheckpointError, RcproofError
+from rcproof.verify.running import describe
 
 
 def read_state_dict(path: PathLike) -> dict[str, Tensor]:
@@ -48,8 +50,12 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
     return {str(k): v for k, v in loaded.items()}
 
 
-def build_model(spec: str) -> nn.Module:
-    """The network that ``MODULE:CALLABLE`` returns. This imports and runs your code; a checkpoint cannot name it."""
+def build_model(spec: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network that ``MODULE:CALLABLE`` returns. This imports and runs your code; a checkpoint cannot name it.
+
+    ``arguments`` are passed by name. What that code raises is told in one line, as
+    :class:`~rcproof.errors.RcproofError`.
+    """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
         raise RcproofError("--model", got=repr(spec), expected="MODULE:CALLABLE, for example mypackage.nets:build")
@@ -57,13 +63,24 @@ def build_model(spec: str) -> nn.Module:
         sys.path.insert(0, "")  # a module beside you, as with python -m
     try:
         target: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise RcproofError(f"--model: module {module_name!r} cannot be imported", got=str(error)) from None
+    except (Exception, SystemExit) as error:
+        raise RcproofError(f"--model: module {module_name!r} cannot be imported", got=describe(error)) from error
     for part in name.split("."):
         if not hasattr(target, part):
             raise RcproofError(f"--model: module {module_name!r} has no {name!r}")
         target = getattr(target, part)
-    model = target if isinstance(target, nn.Module) else target()
+    if isinstance(target, nn.Module):
+        if arguments:
+            raise RcproofError(f"--model {spec} is a network already", got="arguments for it", expected="none")
+        return target
+    if not callable(target):
+        raise RcproofError(f"--model {spec}", got=type(target).__name__, expected="something to call")
+    try:
+        model = target(**(arguments or {}))
+    except RcproofError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RcproofError(f"--model {spec} failed", got=describe(error)) from error
     if not isinstance(model, nn.Module):
         raise RcproofError(f"--model {spec}", got=type(model).__name__, expected="a torch.nn.Module")
     return model
@@ -107,7 +124,8 @@ def _rejoin(model: nn.Module, first: str, name: str, path: PathLike) -> None:
     parameter = model.get_parameter(first)
     if not torch.equal(parameter, model.get_parameter(name)):
         raise CheckpointError(
-            f"tensors {first!r} and {name!r} of {str(path)!r} differ", expected=f"one tensor, as in {type(model).__name__}"
+            f"tensors {first!r} and {name!r} of {str(path)!r} differ",
+            expected=f"one tensor, as in {type(model).__name__}",
         )
     holder, _, last = name.rpartition(".")
     setattr(model.get_submodule(holder), last, parameter)

@@ -1,0 +1,166 @@
+"""What an audit runs on: random DNA or the sequences of a file, of lengths that the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rcproof.cli.common import check_size
+from rcproof.cli.describe import graph_representations
+from rcproof.cli.source import Source, count_inputs, known_shapes, representations_of, shapes_by_trial
+from rcproof.conjoined import Conjoined
+from rcproof.convert.build import uses_tied_layers
+from rcproof.convert.shapes import Shape
+from rcproof.errors import RcproofError, RepresentationError
+from rcproof.network.network import Network
+from rcproof.strand import Representation, dna, representations
+from rcproof.verify import FastaRecord, InputCase, draw_inputs, one_hot, read_fasta
+from rcproof.verify.inputs import is_dna
+from rcproof.verify.running import call, describe, place, prepare
+
+Reps = tuple[Representation, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options ask for."""
+
+    fasta: str | None = None
+    n: int = 256
+    length: int | None = None
+    alphabet: str = "ACGT"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model in float64, the inputs to run it on, and every representation."""
+
+    model: nn.Module
+    case: InputCase
+    names: list[str] | None
+    shapes: tuple[Shape, ...]
+    inputs: Reps
+    outputs: Reps
+    facts: dict[str, str]
+
+
+def plan_audit(source: Source, wanted: Wanted) -> Plan:
+    """Inputs and representations for an audit of ``source``; errors for what does not fit."""
+    model = prepare(source.model, torch.float64)
+    inputs, outputs = _representations(source)
+    shapes = known_shapes(source, len(inputs))
+    records = None if wanted.fasta is None else read_fasta(wanted.fasta)
+    if shapes is None:
+        net = source.model.net if isinstance(source.model, Conjoined) else source.model
+        shapes = shapes_by_trial(net, inputs, source.options.leaves)
+        if records is not None and wanted.length is None:
+            shapes = _own_length(model, shapes, inputs, records)
+    if wanted.length is not None:
+        shapes = _of_length(shapes, inputs, wanted.length)
+    n = wanted.n if records is None else len(records)
+    for shape in shapes:
+        check_size((n, *shape))
+    (case,) = draw_inputs(shapes, inputs, kinds=("one-hot",), batch=n, seed=wanted.seed)
+    facts, names = {"sequences": f"{n}, random"}, None
+    if records is not None:
+        case, facts = _from_records(case, shapes, inputs, records, wanted)
+        names = [record.name for record in records]
+    return Plan(model, case, names, shapes, inputs, _outputs(model, case, outputs), facts)
+
+
+def _representations(source: Source) -> tuple[Reps, Reps | None]:
+    model = source.model
+    if isinstance(model, Conjoined) or (isinstance(model, Network) and uses_tied_layers(model)):
+        if source.options.given:
+            raise RcproofError(
+                f"{', '.join(source.options.given)} with a network that says its own representations",
+                got=repr(source.path),
+                fix="leave the options out",
+            )
+        if isinstance(model, Conjoined):
+            return model.input_representations(count_inputs(model, ())), model.outputs
+        said = graph_representations(model)
+        return representations(said[0]), representations(said[1])
+    inputs, outputs = representations_of(source)
+    count = count_inputs(model, inputs)
+    return (inputs * count if len(inputs) == 1 else inputs), outputs
+
+
+def _outputs(model: nn.Module, case: InputCase, given: Reps | None) -> Reps:
+    """One representation an output; defaults by rank, as :class:`Conjoined` has them."""
+    try:
+        with torch.no_grad():
+            found = call(model, place([t[:1] for t in case.tensors], model, torch.float64))
+    except RcproofError:
+        raise
+    except Exception as problem:
+        shapes = ", ".join(str(tuple(t.shape)) for t in case.tensors)
+        raise RcproofError(
+            f"the model does not run on inputs of shape {shapes}",
+            got=describe(problem),
+            fix="give --shape for each input",
+        ) from problem
+    if given is None and isinstance(model, Conjoined):
+        return model.output_representations([t.dim() for t in found.values()])
+    return Conjoined(nn.Identity(), outputs=given).output_representations([t.dim() for t in found.values()])
+
+
+def _has_length(shape: Shape, rep: Representation) -> bool:
+    return rep.tokens or len(shape) == 2
+
+
+def _of_length(shapes: Sequence[Shape], reps: Reps, length: int) -> tuple[Shape, ...]:
+    """The shapes with the first length set, and the others moved by as much."""
+    first = next((s[-1] for s, rep in zip(shapes, reps, strict=True) if _has_length(s, rep)), None)
+    if first is None:
+        raise RcproofError("--length", got="a network whose inputs have none")
+    shift = length - first
+    moved = tuple((*s[:-1], s[-1] + shift) if _has_length(s, rep) else s for s, rep in zip(shapes, reps, strict=True))
+    if any(s[-1] < 1 for s in moved):
+        raise RcproofError("--length", got=f"{length}, which leaves an input of shape {min(moved)}")
+    return moved
+
+
+def _own_length(
+    model: nn.Module, shapes: tuple[Shape, ...], reps: Reps, records: Sequence[FastaRecord]
+) -> tuple[Shape, ...]:
+    """The sequences' own length, if they have one and the model runs on it."""
+    own = {len(record.sequence) for record in records}
+    if len(own) != 1 or not any(_has_length(s, rep) for s, rep in zip(shapes, reps, strict=True)):
+        return shapes
+    try:
+        moved = _of_length(shapes, reps, own.pop())
+        (case,) = draw_inputs(moved, reps, kinds=("one-hot",), batch=1)
+        with torch.no_grad():
+            call(model, place(case.tensors, model, torch.float64))
+    except Exception:  # whatever a network raises on a length it cannot take
+        return shapes
+    return moved
+
+
+def _from_records(
+    case: InputCase, shapes: Sequence[Shape], reps: Reps, records: Sequence[FastaRecord], wanted: Wanted
+) -> tuple[InputCase, dict[str, str]]:
+    """The sequences in place of the first DNA input; other inputs stay drawn."""
+    index = next((i for i, (s, rep) in enumerate(zip(shapes, reps, strict=True)) if is_dna(s, rep)), None)
+    if index is None:
+        raise RcproofError("--fasta", got="a network without an input of one-hot DNA", fix="leave it out")
+    if dna(wanted.alphabet).permutation(len(wanted.alphabet)) != reps[index].permutation(4):
+        raise RepresentationError(
+            f"--alphabet {wanted.alphabet} does not fit the representation of input {index}",
+            got=str(reps[index]),
+            expected=f"dna:{wanted.alphabet}",
+            fix="ρ must exchange A with T and C with G",
+        )
+    length = shapes[index][-1]
+    encoded: Tensor = one_hot(records, length, alphabet=wanted.alphabet)
+    tensors = tuple(encoded if i == index else t for i, t in enumerate(case.tensors))
+    changed = sum(len(record.sequence) != length for record in records)
+    facts = {"sequences": f"{len(records)} of {wanted.fasta}", "cut or padded": f"{changed} to {length} positions"}
+    if len(tensors) > 1:
+        facts["other inputs"] = "random"
+    return InputCase("sequences", tensors), facts

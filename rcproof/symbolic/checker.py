@@ -354,9 +354,10 @@ def check(claim: Claim, proof: Proof, known: Mapping[str, Proved] | None = None)
     eq, own = claim.equation, claim.context
     sure = Context(tuple(f for f in own.facts if plain(f) and not f.atoms(sp.Pow)))  # what needs no meaning first
     _numbers((*own.facts, *(size for _, size in own.involutions), *(x for e in own.equal for x in e)), sure, "a fact")
-    _want(not own.entails(sp.S.NegativeOne), "the facts contradict each other")
     _quantified(eq, own)
     ctx = own.assume(*_ranges(eq.vars))
+    differences = [d for x, y in own.equal for d in (x - y, y - x)]
+    _want(not ctx.assume(*differences).entails(sp.S.NegativeOne), "the facts contradict each other")
     for side in (eq.lhs, eq.rhs):
         meaningful(side, ctx)
     fixed = set().union(

@@ -265,6 +265,10 @@ ATTACKS = [
     ),
     # -- cases
     attack("cases told apart by a fraction", f(0), f(1), "cases", cases=sp.Rational(1, 2)),
+    attack(
+        "equations that contradict each other", f(0), f(1), "contradict", ctx=Context(equal=(*five, (L, sp.Integer(6))))
+    ),
+    Attack("a range with nothing in it", Claim(equation(f(0), f(1), (i, -n)), Context(facts=(n,))), (), "contradict"),
     attack("facts that contradict each other", f(0), f(1), "contradict", ctx=Context(facts=(n, -n - 1))),
 ]
 del Num

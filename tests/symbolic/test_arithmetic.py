@@ -44,11 +44,6 @@ def linear(rng: random.Random, *scope: sp.Symbol) -> Any:
 def questions(rng: random.Random) -> Iterator[tuple[Context, Any]]:
     """Contexts and what might follow from them: often something that does."""
     pis = (("pi", n), ("po", m))
-    for _ in range(250):
-        facts = [linear(rng, i, j, n) for _ in range(rng.randint(0, 3))]
-        parts = [rng.randint(0, 2) * f for f in facts]
-        slack = rng.choice((sp.Integer(-1), sp.Integer(0), sp.Integer(0), sp.Integer(1), HALF))
-        yield Context(tuple(facts)), rng.choice((sum(parts, slack), linear(rng, i, j, n)))
     for facts in ((i, n - 1 - i), (i,), (n - 1 - i,), (), (pi(i), n - 1 - pi(i)), (i - j, n - 1 - i, j)):
         for f in (pi(i), pi(j), pi(pi(i)), po(pi(i)), pi(n - 1 - i), pi(i + 1), pi(i) + pi(j)):
             for goal in (f, n - 1 - f, m - 1 - f, f + i, 2 * n - 2 - f):
@@ -59,6 +54,12 @@ def questions(rng: random.Random) -> Iterator[tuple[Context, Any]]:
     for goal in (m, n - m, i - HALF, 2 * i - 1, i / 2, sp.floor(i / 2), i * (i - 1) / 2):
         for facts in ((i,), (n, i), (i - 1,)):
             yield Context(facts, equal=((m, n + 1),)), goal
+
+    for _ in range(120):
+        facts = [linear(rng, i, j, n) for _ in range(rng.randint(0, 3))]
+        parts = [rng.randint(0, 2) * f for f in facts]
+        slack = rng.choice((sp.Integer(-1), sp.Integer(0), sp.Integer(0), sp.Integer(1), HALF))
+        yield Context(tuple(facts)), rng.choice((sum(parts, slack), linear(rng, i, j, n)))
 
 
 def assert_entails_only_what_follows(entails: Callable[[Context, Any], bool]) -> None:
@@ -73,7 +74,7 @@ def assert_entails_only_what_follows(entails: Callable[[Context, Any], bool]) ->
             for world in places(ctx, rng, *sorted(symbols, key=str)):
                 if compiled(goal)(world.values, world) < 0:
                     raise Unsound(f"{goal} ≥ 0 does not follow from {ctx}: {world.values}")
-    assert accepted >= 80 and asked - accepted >= 80, (accepted, asked)
+    assert accepted >= 60 and asked - accepted >= 60, (accepted, asked)
 
 
 def test_entails_only_what_follows() -> None:
@@ -261,10 +262,6 @@ def test_same() -> None:
 
 def pairs(rng: random.Random) -> Iterator[tuple[Any, Any]]:
     """Terms with a way to write them, and with terms that are nearly the same."""
-    for _ in range(60):
-        t = random_term(rng, [i, j])
-        yield t, shuffled(t, rng)
-        yield t, bent(shuffled(t, rng), rng)
     f, g = e("f", i), e("g", j)
     lam = Lam((i, j), (n, m), e("f", i, j))
     yield from [
@@ -292,6 +289,11 @@ def pairs(rng: random.Random) -> Iterator[tuple[Any, Any]]:
         (num(i), num(j)),
     ]
 
+    for _ in range(40):
+        t = random_term(rng, [i, j])
+        yield t, shuffled(t, rng)
+        yield t, bent(shuffled(t, rng), rng)
+
 
 def assert_canonical_is_sound(same: Callable[[Any, Any, Context], bool]) -> None:
     rng, equal, different = random.Random(11), 0, 0
@@ -301,7 +303,7 @@ def assert_canonical_is_sound(same: Callable[[Any, Any, Context], bool]) -> None
             assert_same(a, b, Context(), rng)
         else:
             different += 1
-    assert equal > 60 and different > 30, (equal, different)
+    assert equal > 40 and different > 20, (equal, different)
 
 
 def same_form(a: Any, b: Any, ctx: Context) -> bool:

@@ -1,6 +1,6 @@
 r"""Layers without windows, on strand pairs (T5), for all sizes: pointwise, sums and products, crop, flatten,
-embedding, and any map whatever as a lift. See also :mod:`~rcproof.symbolic.positions` and
-:mod:`~rcproof.symbolic.concatenation`, whose statements are collected here.
+embedding, and any map whatever as a lift. More of them: :mod:`~rcproof.symbolic.positions`,
+:mod:`~rcproof.symbolic.concatenation` and :mod:`~rcproof.symbolic.norms`.
 
 Every lemma has the form *the stacked operation on stack(a, b) equals stack(op(a), op(b))*; since
 ρ·stack(a, b) = stack(b, a) (T1), the stacked operation then commutes with ρ. The batch axis is left out:
@@ -14,7 +14,6 @@ from typing import Any
 
 import sympy as sp
 
-from rcproof.symbolic import concatenation, positions
 from rcproof.symbolic.arithmetic import Context
 from rcproof.symbolic.checker import Claim, Equation, Proof, Step
 from rcproof.symbolic.pairs import A, B, F, L, X, c, claimed, f, lemma, p, plus, times, u
@@ -263,7 +262,5 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             hypotheses=("g is any map from two F × L arrays to an H × M array",),
             source="not in the paper",
         ),
-        *positions.STATEMENTS["T5"],
-        *concatenation.STATEMENTS["T5"],
     ),
 }

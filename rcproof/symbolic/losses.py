@@ -17,7 +17,6 @@ from fractions import Fraction
 
 import sympy as sp
 
-from rcproof.symbolic import multinomial
 from rcproof.symbolic.arithmetic import Context
 from rcproof.symbolic.checker import Claim, Equation, Proof, Step
 from rcproof.symbolic.multinomial import PAPER, exact
@@ -210,7 +209,6 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             _poisson_log,
             "y is any number",
         ),
-        *multinomial.STATEMENTS["T9"],
         Statement(
             "T9.only_mean",
             "The mean is the only merge that keeps the inequality: for squared error, ℓ(m, y) ≤ ½(ℓ(u, y) + ℓ(v, y)) "

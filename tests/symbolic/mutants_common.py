@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rcproof.symbolic import batch_statistics as bs
+from rcproof.symbolic import concatenation, losses, multinomial, norms, positions
 from rcproof.symbolic import heads as hd
 from rcproof.symbolic import layers as ly
-from rcproof.symbolic import losses, norms
 from rcproof.symbolic.checker import Claim, Proof
 from rcproof.symbolic.evaluate import World
 from rcproof.symbolic.pairs import F, L, c
@@ -19,7 +19,7 @@ from rcproof.symbolic.strands import Read
 from rcproof.symbolic.tactics import by_strand
 from rcproof.symbolic.terms import Elem, If, Index, Term
 
-MODULES = (norms, bs, ly, hd, losses)
+MODULES = (norms, bs, ly, positions, concatenation, hd, losses, multinomial)
 STATEMENTS: dict[str, Statement] = {s.name: s for m in MODULES for group in m.STATEMENTS.values() for s in group}
 
 

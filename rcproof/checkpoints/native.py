@@ -25,7 +25,7 @@ from rcproof.convert.certificate import tensor_sha256
 from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json, layer_to_json
-from rcproof.network.network import Network, attach, find_module
+from rcproof.network.network import Network, attach, find_module, find_tensor
 
 FORMAT = 1
 KEY = "rcproof"
@@ -315,6 +315,9 @@ class _Reader:
             attach(network, name, self.tensor(key), persistent=key not in self.transient)
         if wanted:
             raise CheckpointError(f"tensors missing from {str(self.path)!r}", got=", ".join(sorted(wanted)[:5]))
+        for node in graph.nodes:
+            if node.op == "tensor":
+                find_tensor(network, node.target)
         network.replan()
         return network
 

@@ -47,6 +47,9 @@ class Network(nn.Module):
     def __init__(self, graph: Graph, layers: dict[str, nn.Module], layout: str = "auto") -> None:
         super().__init__()
         graph.check()
+        for node in graph.nodes:
+            if node.op == "module" and node.target not in layers:
+                raise RcproofError("no such layer", got=repr(node.target))
         self._graph = graph
         for path, module in layers.items():
             attach(self, path, module)

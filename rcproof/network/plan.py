@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rcproof.errors import RcproofError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.ops import OPS
 from rcproof.nn.base import TiedLayer, closed_to_stacked, flip_strand, halves, to_batched, to_stacked
@@ -136,6 +137,9 @@ class _Compiler:
                 self.emit(node, "plain", node.op, target, args, kwargs)
             else:
                 self.strand_step(node)
+        for name in self.graph.outputs:
+            if "plain" not in self.held[name]:
+                raise RcproofError(f"output {name!r} of the network", got="both strands", expected="a merged value")
         free_early(self.steps, {f"{name}@plain" for name in self.graph.outputs})
         return self.steps
 

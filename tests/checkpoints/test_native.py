@@ -259,12 +259,6 @@ def test_where_a_file_cannot_go(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_equal_models_give_equal_files(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        save(ZOO["Basset"].build(), tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
 def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
     _, conversion = holding.conversion_of(ZOO["tied parameters"], verify=False)
     save(conversion, tmp_path / "a.safetensors")

@@ -13,7 +13,7 @@ from rcproof.symbolic.checker import Claim, Equation, Proof, Step
 from rcproof.symbolic.pairs import A, B, F
 from rcproof.symbolic.strands import Read, array, stack, tied
 from rcproof.symbolic.terms import Add, If, Index, Mul, Term, num
-from rcproof.symbolic.windows import CENTRED, K, L, N, c, conv, d, i, k, o, s
+from rcproof.symbolic.windows import CENTRED, K, L, N, conv, d, i, o, s
 from rcproof.symbolic.windows import O as T
 
 HALF = num("1/2")
@@ -97,6 +97,3 @@ def profile_proof() -> Proof:
     right = (Step("distribute", (), (), "½ of each head"), *inwards(0), *inwards(1))
     part = Proof(left, right=right)
     return Proof(cases=T - 1 - o, parts=(part, part))
-
-
-__all__ = ["PROFILE", "c", "folded", "folded_bias", "k", "mean_of_heads", "profile_proof", "tied_head"]

@@ -11,18 +11,15 @@ from rcproof.symbolic.checker import Claim
 from rcproof.symbolic.evaluate import World, draw, random_involution
 
 #: The array of signs, and the hypothesis and involution that go with it.
-SIGNS = (
-    ("sigma", "signs", "pi"),
-    ("sigma_in", "signs_in", "pi_in"),
-    ("sigma_out", "signs_out", "pi_out"),
-)
+SIGNS = (("sigma", "signs", "pi"), ("sigma_in", "signs_in", "pi_in"), ("sigma_out", "signs_out", "pi_out"))
 
 
-def _signs(pi: tuple[int, ...], fitting: bool, rng: random.Random) -> Callable[[tuple[int, ...]], Fraction]:
-    """±1 per channel, equal on exchanged channels; without ``fitting`` any numbers."""
+def _signs(pi: tuple[int, ...], how: str, constant: Fraction, rng: random.Random) -> Callable[..., Fraction]:
+    """Numbers per channel: ±1, equal on exchanged channels (``fitting``); one ``constant``; or ``any``."""
     drawn: dict[int, Fraction] = {}
     for c in range(len(pi)):
-        drawn[c] = drawn.get(pi[c], Fraction(rng.choice((1, -1)))) if fitting else draw(rng)
+        fits = drawn.get(pi[c], Fraction(rng.choice((1, -1))))
+        drawn[c] = fits if how == "fitting" else constant if how == "constant" else draw(rng)
     return lambda at: drawn.get(at[0], Fraction(1))
 
 
@@ -32,10 +29,13 @@ def builder(claim: Claim) -> Callable[[World], Mapping[str, Any]]:
 
     def build(world: World) -> Mapping[str, Any]:
         arrays: dict[str, Any] = {}
+        free = world.rng.choice(("fitting", "fitting", "constant", "any"))
+        # With 2 in, and 2 or ½ out, weights can be fixed by ρ although these are no signs.
+        constants = {"sigma_out": world.rng.choice((Fraction(1, 2), Fraction(2)))}
         for name, hypothesis, pi in SIGNS:
             if pi in world.involutions:
-                known = hypothesis in given or (name == "sigma_out" and "signs_in" in given)
-                arrays[name] = _signs(world.involutions[pi], known, world.rng)
+                how = "fitting" if hypothesis in given else free
+                arrays[name] = _signs(world.involutions[pi], how, constants.get(name, Fraction(2)), world.rng)
         if "codes" in given:
             pi_codes, codes = random_involution(5, world.rng), [world.rng.randrange(5) for _ in range(20)]
             arrays["x"] = lambda at: Fraction(codes[at[0] % 20])

@@ -213,7 +213,10 @@ def _cumulative() -> Evidence:
     return Evidence(1, (f"after t calls and these two: {(t * r + u + v) / (t + 2)}, symmetric in u and v",))
 
 
-_REPLACED = ("π is any involution of the 2N strands; to replace examples by their reverse complements is one",)
+_REPLACED = (
+    "π is any involution of the 2N strands; to replace examples by their reverse complements is one",
+    "a mean is κ·Σ, κ being 1 over the number of entries; momentum, ε, rsqrt and 2NL/(2NL−1) may be anything",
+)
 
 STATEMENTS: dict[str, tuple[Statement, ...]] = {
     "T10": (

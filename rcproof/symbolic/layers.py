@@ -240,6 +240,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
             r"\quad(\rho t)_p=\kappa(t_{L-1-p})",
             EMBED,
             split=D - 1 - d,
+            hypotheses=("κ is an involution of the codes; t is any sequence of codes",),
             source="not in the paper",
         ),
         lemma(

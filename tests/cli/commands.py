@@ -143,3 +143,17 @@ def saved(model: nn.Module, path: Path, **metadata: str) -> Path:
 def files(folder: Path) -> set[str]:
     """Every name in a folder, temporary ones included."""
     return {p.name for p in folder.iterdir()}
+
+
+def failed(*words: object) -> dict[str, list[str]]:
+    """The failed checks of a run that ends with exit code 1, by title."""
+    result = run("verify", *words, "--json")
+    assert result.exit_code == 1, result.output
+    data = json.loads(result.stdout)
+    assert data["passed"] is False
+    assert "FAIL" in run("verify", *words).stdout
+    return {
+        report["title"]: [c["name"] for c in report["checks"] if not c["passed"]]
+        for report in data["checks"]
+        if not report["passed"]
+    }

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.cli.commands import NETS, conjoined, saved
+from tests.cli.commands import NETS, assert_refused, conjoined, files, run, saved
 
 
 @pytest.fixture
@@ -48,6 +48,26 @@ def state(nets: str, tmp_path: Path) -> Path:
     path = tmp_path / "score.pt"
     torch.save(user_net(nets, "Score").state_dict(), path)
     return path
+
+
+@pytest.fixture
+def converted(source: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "rcps.safetensors"
+    assert run("convert", source, "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def refused(out: Path):  # type: ignore[no-untyped-def]
+    """Convert to an existing file; it must be refused and leave the file and its folder as they were."""
+
+    def convert(source: object, *words: object, say: str | tuple[str, ...]) -> str:
+        line = assert_refused(["convert", source, "-o", out, *words], *([say] if isinstance(say, str) else say))
+        assert out.read_bytes() == b"precious"
+        assert files(out.parent) == {out.name}
+        return line
+
+    return convert
 
 
 def user_net(module: str, name: str) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 
 import rcproof
 from rcproof.verify import draw_inputs, one_hot
-from tests.cli.commands import conjoined, net, profile, run, run_json, saved
+from tests.cli.commands import net, profile, run, run_json, saved
 from tests.cli.conftest import user_net
 
 SEQUENCES = {
@@ -126,4 +126,3 @@ def test_a_network_that_does_not_trace(nets: str, state: Path) -> None:
 def test_conjoined_by_the_users_code(nets: str, state: Path) -> None:
     assert run_json("audit", state, "--model", f"{nets}:conjoined", "--n", 8)["symmetric"] is True
     assert run_json("audit", state, "--model", f"{nets}:Score", "--n", 8)["symmetric"] is False
-    assert conjoined().merge == ("mean",)

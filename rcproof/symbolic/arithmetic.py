@@ -97,14 +97,13 @@ def _infeasible(rows: list[dict[Index, Fraction]]) -> bool:
         rows = [r for r in ({m: c for m, c in row.items() if c} for row in rows) if r]
         if any(set(r) == {sp.S.One} and r[sp.S.One] < 0 for r in rows):
             return True
-        atoms = {m for r in rows for m in r if m != sp.S.One}
-        if not atoms or len(rows) > 400:
+        signs: dict[Index, list[int]] = {}
+        for m, c in ((m, c) for r in rows for m, c in r.items() if m != sp.S.One):
+            signs.setdefault(m, [0, 0])[c < 0] += 1
+        if not signs or len(rows) > 400:
             return False
-
-        def cost(m: Index, rows: list[dict[Index, Fraction]] = rows) -> int:
-            return sum(r.get(m, 0) > 0 for r in rows) * sum(r.get(m, 0) < 0 for r in rows)
-
-        m = min(atoms, key=lambda a: (cost(a), str(a)))
+        least = min(above * below for above, below in signs.values())
+        m = min((m for m, (above, below) in signs.items() if above * below == least), key=str)
         above = [r for r in rows if r.get(m, 0) > 0]
         below = [r for r in rows if r.get(m, 0) < 0]
         mixed = [

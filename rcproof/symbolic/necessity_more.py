@@ -2,7 +2,8 @@
 
 A dense layer has no windows: equivariance at 0 and at the unit vectors is W = ρ_out W ρ_in and b = ρ_out b, no more and
 no less. Average pooling has no free weights: it is equivariant iff its windows centre, as far as its outermost taps
-read any input. The witness is the unit array that such a tap reads: the two sides there are σ(c)/K and 0.
+read any input. The witness is the unit array that such a tap reads: the two sides there are σ(c)/K and 0. (For max
+pooling see :mod:`rcproof.symbolic.necessity_max`.)
 """
 
 from __future__ import annotations

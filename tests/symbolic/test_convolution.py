@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from rcproof.symbolic import necessity_max
+from rcproof.symbolic.checker import Refused
 from tests.symbolic.mutants_windows import MUTANTS
 from tests.symbolic.mutations import Mutation
 from tests.symbolic.replays import agrees, pairs, refused, replays, statements
@@ -38,3 +40,13 @@ def test_all_replays_together_take_seconds() -> None:
     for s in STATEMENTS.values():
         s.replay()
     assert time.process_time() - start < 20  # about 4 on a quiet machine
+
+
+def test_max_pooling_on_its_finite_family() -> None:
+    """The one statement here that is not proved for all sizes: its kind says so, and wrong conditions are noticed."""
+    (statement,) = necessity_max.STATEMENTS["T3"]
+    assert statement.kind.startswith("finite: ")
+    assert statement.replay().steps == 156
+    for wrong in (lambda r: True, lambda r: False, lambda r: r < 2):
+        with pytest.raises(Refused, match="max pooling with K="):
+            necessity_max.family(wrong)

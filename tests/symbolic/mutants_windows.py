@@ -137,6 +137,15 @@ MUTANTS: dict[str, list[Mutation]] = {
         put({q: p}, "the wrong padding"),
         put({c: PI_IN(c)}, "channels not permuted"),
     ],
+    **{
+        f"T3.padding.{mode}": [
+            put({i: i + 1}, "off by one position", f"{ENDS}|{UNDECIDED}"),
+            put({p: q, q: p}, "left and right padding not swapped", f"{ENDS}|{UNDECIDED}"),
+            put({i: L + p + q - 1 - i}, "positions not reversed", f"{ENDS}|{UNDECIDED}"),
+            put({c: PI_IN(c)}, "channels not permuted"),
+        ]
+        for mode in ("reflect", "replicate", "circular", "zeros")
+    },
     "T3.conv.necessary.bias": [without("at zero"), PERMUTED, negated()],
     "T3.conv.necessary.kernel.values": _values(
         length(s * (N - 1) + d * (K - 1) + 2 - 2 * p, "one position left unread", "no condition"), _OTHER_TAP

@@ -12,7 +12,9 @@ from tests.symbolic.mutants_windows import MUTANTS
 from tests.symbolic.mutations import Mutation
 from tests.symbolic.replays import agrees, pairs, refused, replays, statements
 
-STATEMENTS = statements("convolution", "transposed", "grouped", "pooling", "embedding", "necessity", "necessity_more")
+STATEMENTS = statements(
+    "convolution", "transposed", "grouped", "pooling", "embedding", "necessity", "necessity_more", "padding"
+)
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

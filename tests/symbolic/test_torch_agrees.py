@@ -28,6 +28,7 @@ from rcproof.symbolic import action
 from rcproof.symbolic import windows as w
 from rcproof.symbolic.evaluate import World, evaluate
 from rcproof.symbolic.grouped import G, Q, S
+from rcproof.symbolic.padding import padded
 from rcproof.symbolic.terms import Term
 from tests.symbolic.replays import statements
 
@@ -297,3 +298,26 @@ def test_a_wrong_layer_is_noticed() -> None:
         both_sides("T5.conv.halves", world(sizes, {**arrays, "W": layer.weight.flip(2)}), layer(x)[0])
     with pytest.raises(AssertionError, match="not what the statement assumes"):
         both_sides("T5.conv.halves", world({**sizes, w.L: 8}, arrays), layer(x)[0])
+
+
+MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "circular", "zeros": "constant"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("left", "right"), [(2, 2), (1, 3)])
+def test_padding(mode: str, left: int, right: int) -> None:
+    x = integers(1, 3, 5, seed=1)
+    made = world({w.C: 3, w.L: 5, w.p: left}, {"x": x[0]})
+    term = padded(mode, action.array("x"), w.p)(w.c, w.i)
+    same(term, made, (w.c, w.i), nn.functional.pad(x, (left, right), mode=MODES[mode])[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("L", "s"), [(7, 1), (8, 2)])
+def test_convolution_with_a_padding_mode(mode: str, L: int, s: int) -> None:
+    layer = RCPSConv1d(2, 3, 3, s, 2, padding_mode=mode, dtype=torch.float64)
+    fill(layer)
+    x = integers(1, 4, L, seed=1)
+    filled = nn.functional.pad(x, (2, 2), mode=MODES[mode])
+    sizes = {w.C: 2, w.F: 2, w.O: 3, **window_sizes(L + 4, 3, s, 1, 0, 0)}
+    both_sides("T5.conv.halves", world(sizes, {"W": layer.weight, "b": layer.bias, "x": filled[0]}), layer(x)[0])

@@ -148,7 +148,7 @@ def one_strand(a: str) -> Read:
     return lambda o, i: add(window_sum(WA, array(a), o, i, -p, G), BIAS(o))
 
 
-_SPLIT = (
+APART = (
     step("split", 0, args=(G,), note="own channels, then the other strand's"),
     *(
         step("decide", 0, half, 0, 0, 0, factor, note=note)
@@ -156,8 +156,8 @@ _SPLIT = (
         for factor in (0, 1)
     ),
 )
-_NO_B = equation("uncoupled", ((o, F), (c, G), (k, K)), WB(o, c, k), ZERO)
-_VANISH = (
+NO_B = equation("uncoupled", ((o, F), (c, G), (k, K)), WB(o, c, k), ZERO)
+VANISH = (
     use("uncoupled", 0, 1, 0, 0, 0, 0, values={o: o, c: c, k: k}, note="B = 0"),
     step("merge_cases", 0, 1, 0, 0, note="0 where the tap reads an input, and 0 elsewhere"),
     step("linear", 0, 1, 0, note="Σ 0 = 0"),
@@ -234,15 +234,15 @@ SETS = (
             ),
             STRANDS,
         ),
-        Proof(_SPLIT),
+        Proof(APART),
         source=NEW,
     ),
     proved(
         "T7.uncoupled",
         "With B = 0 a coupled layer is the conjoined layer on each strand: conv_[A,0](stack(a, b)) = conv_A(a).",
         r"\mathrm{conv}_{[A,0]}(\mathrm{stack}(a,b))=\mathrm{conv}_A(a)",
-        Claim(equation("apart", ONE_STRAND, coupled("a", "b")(o, i), one_strand("a")(o, i)), STRANDS, (_NO_B,)),
-        Proof((*_SPLIT, *_VANISH)),
+        Claim(equation("apart", ONE_STRAND, coupled("a", "b")(o, i), one_strand("a")(o, i)), STRANDS, (NO_B,)),
+        Proof((*APART, *VANISH)),
         hypotheses=("B = 0",),
         source="paper, section 2.3 (B = 0)",
     ),
@@ -260,9 +260,9 @@ SETS = (
                 _latent("h", one_strand("a")(o, i), one_strand("b")(o, i)),
             ),
             Context((*STRANDS.facts, P - 1)),
-            (_NO_B,),
+            (NO_B,),
         ),
-        Proof((*at((0, 0), (*_SPLIT, *_VANISH)), *at((1, 0), (*_SPLIT, *_VANISH)))),
+        Proof((*at((0, 0), (*APART, *VANISH)), *at((1, 0), (*APART, *VANISH)))),
         hypotheses=("B = 0 in the layer that S′ couples and S does not",),
         source=NEW,
     ),

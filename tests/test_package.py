@@ -18,7 +18,7 @@ PACKAGE = ROOT / "rcproof"
 
 # DESIGN: dependencies point one way. A part may import itself, its own row, and the rows above it.
 LAYERS = [
-    {"errors", "strand", "structure"},
+    {"errors", "strand", "structure", "files"},
     {"symbolic", "nn", "conjoined"},
     {"network"},
     {"models", "convert", "verify"},

@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rcproof.checkpoints.files import PathLike, existing, replacing
 from rcproof.conjoined import Conjoined
 from rcproof.convert import Conversion, plain_network
 from rcproof.convert.api import input_count
 from rcproof.convert.certificate import tensor_sha256
 from rcproof.errors import CheckpointError, RcproofError
+from rcproof.files import PathLike, existing, replacing
 from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json, layer_to_json
 from rcproof.network.network import Network, attach, find_module, find_tensor

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rcproof.checkpoints.files import PathLike, existing
 from rcproof.errors import CheckpointError, RcproofError
+from rcproof.files import PathLike, existing
 from rcproof.verify.running import describe
 
 

@@ -49,9 +49,9 @@ def command(source: str, out: str, report: str | None, couple: tuple[str, ...], 
     """
     options = collect(values)
     check_paths(source, out, report)
-    from rcproof.checkpoints.files import replacing
     from rcproof.cli.source import read_source
     from rcproof.convert import ConvertConfig
+    from rcproof.files import replacing
 
     with contextlib.ExitStack() as stack:
         step = stack.enter_context(progress(5))

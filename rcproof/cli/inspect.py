@@ -33,9 +33,9 @@ def command(file: str) -> Outcome:
     Nothing in a file is executed.
     """
     from rcproof.checkpoints import read_header
-    from rcproof.checkpoints.files import existing
     from rcproof.checkpoints.native import KEY
     from rcproof.cli.source import is_safetensors
+    from rcproof.files import existing
 
     existing(file)
     data: dict[str, Any] = {"schema": SCHEMA, "file": file}

@@ -142,7 +142,7 @@ def _show(outcomes: list[Outcome]) -> None:
 
 
 def _write_latex(folder: Path, labels: list[str]) -> None:
-    from rcproof.checkpoints.files import replacing
+    from rcproof.files import replacing
     from rcproof.symbolic.theorems import theorems, to_latex
 
     folder.mkdir(parents=True, exist_ok=True)

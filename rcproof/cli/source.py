@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.checkpoints import Header, build_model, load, load_into, read_header, read_state_dict
-from rcproof.checkpoints.files import existing
 from rcproof.cli.common import SourceOptions, check_size
 from rcproof.conjoined import Conjoined
 from rcproof.convert.api import input_count
@@ -21,6 +20,7 @@ from rcproof.convert.build import uses_tied_layers
 from rcproof.convert.shapes import Shape, infer_shapes
 from rcproof.convert.trace import trace
 from rcproof.errors import CheckpointError, ConversionError, RcproofError
+from rcproof.files import existing
 from rcproof.models import BranchNet
 from rcproof.network.network import Network
 from rcproof.strand import Representation, representations

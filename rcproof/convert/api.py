@@ -112,6 +112,12 @@ def _check_source(conjoined: Conjoined) -> None:
             expected="rcproof.Conjoined(net, inputs=…, outputs=…, merge=…)",
             fix="wrap your single-strand network in Conjoined (post-hoc conjoined)",
         )
+    for module in conjoined.modules():
+        kind, inner = type(module).__name__, _INSIDE.get(type(module).__name__)
+        if isinstance(module, torch.jit.ScriptModule):
+            inner = "the network it was made from"
+        if inner:
+            raise ConversionError(f"a {kind} hides its network", fix=f"convert {inner}")
     training = [name or "the network itself" for name, m in conjoined.named_modules() if m.training]
     if training:
         raise ConversionError(
@@ -127,6 +133,10 @@ def _check_source(conjoined: Conjoined) -> None:
             raise ConversionError(f"weights {name!r}", got="no values (the meta device)", expected="a trained network")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ConversionError(f"weights {name!r}", got="NaN or infinite values", expected="finite numbers")
+
+
+# Wrappers that run a network as a whole, and where it is.
+_INSIDE = {"OptimizedModule": "its _orig_mod", "DataParallel": "its module", "DistributedDataParallel": "its module"}
 
 
 def _check_config(config: ConvertConfig, net: nn.Module) -> None:

@@ -135,7 +135,7 @@ def test_out_cannot_be_written(source: Path, out: Path, monkeypatch: pytest.Monk
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("rcproof.checkpoints.files.tempfile.mkstemp", denied)
+    monkeypatch.setattr("rcproof.files.tempfile.mkstemp", denied)
     assert_refused(["convert", source, "-o", out], "cannot be written", "Permission denied")
     assert out.read_bytes() == b"precious"
 

@@ -77,11 +77,13 @@ def test_a_failing_statement_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> 
 def test_proving_imports_no_torch(converted: Path) -> None:
     code = (
         "import sys\nfrom rcproof.cli import main\n"
-        "try:\n main(['prove', 'T1', '--json'])\nexcept SystemExit as e:\n assert not e.code\n"
+        "try:\n main(['prove', 'T1', '--latex', sys.argv[1], '--json'])\nexcept SystemExit as e:\n assert not e.code\n"
         f"try:\n main(['prove', '--network', {str(converted)!r}])\nexcept SystemExit as e:\n assert not e.code\n"
         "assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(converted.parent)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -245,6 +245,19 @@ class Tokens(nn.Module):
         return self.dense(self.conv(self.embedding(codes).transpose(1, 2)).relu().amax(2))
 
 
+@case("two alleles of tokens", shapes=((37,), (37,)), inputs=("tokens:3,2,1,0,4", "tokens:3,2,1,0,4"))
+class Alleles(nn.Module):
+    """Layers called once on each input: an embedding and a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.conv, self.dense = nn.Embedding(5, 4), nn.Conv1d(4, 6, 4), nn.Linear(6, 2)
+
+    def forward(self, reference: Tensor, alternative: Tensor) -> Tensor:
+        a, b = (self.conv(self.embedding(x).transpose(1, 2)).relu() for x in (reference, alternative))
+        return self.dense((a - b).square().mean(2))
+
+
 @case("U-Net", shapes=((4, 40),), outputs="length", longer=(-8, 4))
 class UNet(nn.Module):
     def __init__(self) -> None:

@@ -323,6 +323,22 @@ def test_no_conjoined_network() -> None:
         convert(nn.Conv1d(4, 2, 3))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "text"),
+    [
+        (torch.jit.script, "a RecursiveScriptModule hides its network. Convert the network it was made from"),
+        (nn.DataParallel, "a DataParallel hides its network. Convert its module"),
+        (torch.compile, "a OptimizedModule hides its network. Convert its _orig_mod"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_in_a_wrapper(wrap: Callable[[nn.Module], nn.Module], text: str) -> None:
+    model = Conjoined(wrap(nn.Sequential(nn.Conv1d(4, 2, 3))), outputs="reversal").eval()
+    with pytest.raises(ConversionError) as error:
+        convert(model)
+    assert str(error.value) == text
+
+
 def test_an_rcps_network() -> None:
     done = convert(Conjoined(nn.Conv1d(4, 2, 3), outputs="reversal").eval()).model
     with pytest.raises(ConversionError) as error:

@@ -134,7 +134,7 @@ class Builder:
         self.values = recorder.values
         closed = dict(zip(self.graph.find_nodes(op="placeholder"), reps, strict=True))
         for target in set(self.shared):  # a layer that is called on inputs of one kind only need not be told apart
-            seen = {closed.get(n.args[0]) if n.args else None for n in self.graph.nodes if n.target == target}  # type: ignore[call-overload]
+            seen = {closed.get(n.args[0]) if n.args else None for n in self.graph.nodes if n.target == target}
             if len(seen) == 1 and None not in seen:
                 self.shared.remove(target)
         return self._walk(list(reps))

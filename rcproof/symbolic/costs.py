@@ -202,7 +202,6 @@ AVERAGING = (
         r"\sigma(z)=\alpha z+\beta\;\Rightarrow\;\sigma\bigl(\tfrac{u+v}2\bigr)=\tfrac12(\sigma(u)+\sigma(v))",
         ALGEBRA,
         _replay_affine,
-        source="paper, on merging before or after the last nonlinearity; the characterisation is not in the paper",
     ),
     Statement(
         "T7.average.only_affine",

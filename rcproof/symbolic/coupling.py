@@ -212,7 +212,7 @@ LAYER = (
         Proof(right=(use("other", 0, 0, values={o: o, i: i}, note="T7.layer.other, under r"),)),
         hypotheses=("r, the rest of the block, is any map", "windows centred"),
         known=_layer,
-        source="the construction: paper, on CJ-RCPS; that it is a choice of S is not in the paper",
+        source="the construction is the paper's; that it is a choice of S is not in the paper",
     ),
 )
 
@@ -244,7 +244,7 @@ SETS = (
         Claim(equation("apart", ONE_STRAND, coupled("a", "b")(o, i), one_strand("a")(o, i)), STRANDS, (NO_B,)),
         Proof((*APART, *VANISH)),
         hypotheses=("B = 0",),
-        source="paper, section 2.3 (B = 0)",
+        source="paper (that RCPS represents conjoined networks)",
     ),
     proved(
         "T7.monotone",

@@ -13,7 +13,6 @@ import sympy as sp
 from rcproof.symbolic.statements import ALGEBRA, REFUTED, Evidence, Statement, require
 
 NEW = "not in the paper"
-PAPER = "paper, on training: conjoined gradients as RCPS gradients; proofs not in the paper"
 
 
 def _replay_chain() -> Evidence:
@@ -140,7 +139,6 @@ NETWORKS = (
         ALGEBRA,
         _replay_chain,
         hypotheses=("T5: loss(RCPS(Φθ)) = loss(Conjoined(θ)) for every θ", "Φθ = (A = θ, B = 0)", "chain rule"),
-        source=PAPER,
     ),
     Statement(
         "T8.folded",
@@ -161,7 +159,6 @@ NETWORKS = (
         r"\mathrm{loss}\circ\mathrm{Conjoined}",
         "finite: two layers of two filters on two channels and one position; all weights, inputs, smooth σ and losses",
         _replay_network,
-        source=PAPER,
     ),
     Statement(
         "T8.coupling",

@@ -44,7 +44,6 @@ from rcproof.symbolic.terms import Fun
 from rcproof.symbolic.windows import C, K, N, act_in, c, i, k, o
 
 NEW = "not in the paper"
-PAPER = "paper, on training: conjoined gradients as RCPS gradients; proofs not in the paper"
 X, DELTA = array("x"), array("delta")
 
 
@@ -86,7 +85,6 @@ LAYERS = (
             "windows centred",
         ),
         known=_lemmas,
-        source=PAPER,
     ),
     proved(
         "T8.layer.conjoined",
@@ -120,7 +118,6 @@ LAYERS = (
             "the direction U changes A alone: its B part is 0",
             "δ_a, δ_b: gradients by the two strands' outputs",
         ),
-        source=PAPER,
     ),
     proved(
         "T8.inputs",
@@ -140,7 +137,6 @@ LAYERS = (
         ),
         Proof(at((0, 0, 1), (*APART, *VANISH))),
         hypotheses=("B = 0", "(a, b) is any change of the input strand pair"),
-        source=PAPER,
     ),
 )
 
@@ -177,7 +173,6 @@ STEPS = (
             )
         ),
         hypotheses=("A = θ before the step", "∂loss/∂A = ∂loss/∂θ (T8.layer.conjoined)", "B = 0 is not trained"),
-        source=PAPER,
     ),
     proved(
         "T8.step.entrywise",

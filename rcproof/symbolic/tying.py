@@ -7,7 +7,8 @@ each axis,
 
 τ being k ↦ K−1−k where length reverses and the identity where it does not. A convolution with centred windows
 is equivariant iff ρW = W (T3); this module is about the linear algebra of that equation. Signs satisfy
-σ(c)·σ(π(c)) = 1, which is what makes ρ an involution (for ±1 that says σ(c) = σ(π(c))). A dense layer is the case K = 1, a bias the case C = K = 1.
+σ(c)·σ(π(c)) = 1, which is what makes ρ an involution (for ±1 that says σ(c) = σ(π(c))).
+A dense layer is the case K = 1, a bias the case C = K = 1.
 """
 
 from __future__ import annotations

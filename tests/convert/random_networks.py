@@ -143,14 +143,23 @@ class _Draw:
     def measured(self, i: int, layer: nn.Module) -> Value | None:
         """What a layer makes of a value, or None if it refuses or makes nothing of it."""
         v = self.values[i]
-        shape = (2, v.channels, v.length) if v.length else (2, v.channels)
+        rows = 13  # of which no layer takes them for channels
+        shape = (rows, v.channels, v.length) if v.length else (rows, v.channels)
         try:
             y = layer.eval()(torch.zeros(shape))
         except (RuntimeError, ValueError):
             return None
-        if not y.numel():
+        if not y.numel() or y.shape[0] != rows:
             return None
         return Value(y.shape[1], y.shape[2] if y.dim() == 3 else 0)
+
+    def fresh(self, i: int) -> bool:
+        """Whether a value may be written into: nothing else is a view of it, and it is a view of nothing."""
+        if i < len(self.shapes) or i < len(self.values) - 1:
+            return False
+        step = self.steps[i - len(self.shapes)]
+        views = (nn.Identity, nn.Dropout, nn.Dropout1d)
+        return step.kind in ("add", "cat") or (step.kind == "layer" and not isinstance(self.layers[step.layer], views))
 
     # -- one kind of step each ----------------------------------------------------------------------
     def conv(self) -> None:
@@ -213,8 +222,8 @@ class _Draw:
             return
         if self.draw(st.booleans()):
             name = self.draw(st.sampled_from(sorted(MODULES)))
-            if name == "ReLU in place" and i < len(self.shapes):
-                return  # it would write into the input
+            if name == "ReLU in place" and not self.fresh(i):
+                return
             self.layer(i, MODULES[name]())
         else:
             self.step("function", (i,), self.values[i], None, self.draw(st.sampled_from(sorted(ACTIVATIONS))))
@@ -273,7 +282,7 @@ class _Draw:
             return
         name = self.draw(st.sampled_from(sorted(self.layers)))
         inplace = getattr(self.layers[name], "inplace", False)
-        value = None if inplace and i < len(self.shapes) else self.measured(i, self.layers[name])
+        value = None if inplace and not self.fresh(i) else self.measured(i, self.layers[name])
         if value is not None:
             self.steps.append(Step("layer", (i,), name))
             self.values.append(value)

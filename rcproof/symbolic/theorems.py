@@ -17,8 +17,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "T2": ("lift", "The lift D(g) of any map g is equivariant, and D respects identity, composition and sums."),
     "T3": (
         "equivariance, both ways",
-        "A layer with windows commutes with ρ if ρ fixes its kernel and bias and its windows are centred; only if, too, "
-        + "where its outermost taps read an input and are not all zero.",
+        "A layer commutes with ρ if ρ fixes its kernel and bias and its windows are centred; only if, for live end taps.",
     ),
     "T4": ("tying", "tie is a linear bijection from free weights onto all equivariant weights; their dimension."),
     "T5": ("representation", "For every conjoined network there are RCPS weights of the same function."),

@@ -17,7 +17,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "T2": ("lift", "The lift D(g) of any map g is equivariant, and D respects identity, composition and sums."),
     "T3": (
         "equivariance, both ways",
-        "A layer commutes with ρ if ρ fixes its kernel and bias and its windows are centred; only if, for live end taps.",
+        "A layer commutes with ρ if ρ fixes kernel and bias and the windows are centred; only if, for live end taps.",
     ),
     "T4": ("tying", "tie is a linear bijection from free weights onto all equivariant weights; their dimension."),
     "T5": ("representation", "For every conjoined network there are RCPS weights of the same function."),

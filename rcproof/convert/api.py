@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
-from rcproof.convert.build import Builder, Copied, is_leaf, uses_tied_layers
+from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
+from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
 from rcproof.errors import ConversionError, RcproofError, TraceError

@@ -2,85 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from rcproof.convert import rules
+from rcproof.convert.copies import Copied
+from rcproof.convert.inplace import Aliases, drop_inplace
 from rcproof.convert.trace import Recorder, Tracer, constant, place_of, trace, writes
 from rcproof.convert.typing import FREE, Info, Mixing, result_info, stacked_form, tensors_in, type_call
-from rcproof.errors import ConversionError, TraceError
+from rcproof.errors import TraceError
 from rcproof.network.graph import ATTRIBUTES, Node, Ref
 from rcproof.network.network import find_module, find_tensor
 from rcproof.network.ops import OPS, name_of
 from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation
 
-# What may return (a view of) its argument, so that writing into one writes into the other.
-_VIEWS = frozenset({
-    "alpha_dropout", "bfloat16", "bool", "chunk", "contiguous", "detach", "double", "dropout", "expand", "expand_as",
-    "flatten", "float", "getitem", "half", "int", "long", "moveaxis", "movedim", "narrow", "permute",
-    "requires_grad_", "reshape", "reshape_as", "select", "split", "squeeze", "swapaxes", "swapdims", "t",
-    "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as",
-})  # fmt: skip
-_VIEW_LAYERS = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
-
 # Attributes of what max, sort and their kin return.
 _FIELDS = {"values": 0, "indices": 1}
-
-
-@dataclass
-class Copied:
-    """Tensors of the result with the tensors they were copied from; shared tensors stay shared."""
-
-    memo: dict[int, Any] = field(default_factory=dict)
-
-    def tensor(self, source: Tensor) -> Tensor:
-        """A copy of ``source`` (the same copy each time)."""
-        if id(source) not in self.memo:
-            fresh = source.detach().clone()
-            if isinstance(source, nn.Parameter):
-                fresh = nn.Parameter(fresh, requires_grad=source.requires_grad)
-            self.memo[id(source)] = fresh
-        copied: Tensor = self.memo[id(source)]
-        return copied
-
-    def into(self, layer: nn.Module, source: nn.Module) -> nn.Module:
-        """Give ``layer`` (on the meta device) copies of the tensors of ``source``."""
-        for name, parameter in source._parameters.items():
-            layer._parameters[name] = None if parameter is None else self.tensor(parameter)  # type: ignore[assignment]
-        for name, buffer in source._buffers.items():
-            layer._buffers[name] = None if buffer is None else self.tensor(buffer)
-        layer._non_persistent_buffers_set = set(source._non_persistent_buffers_set)
-        layer.train(source.training)
-        return layer
-
-    def module(self, source: nn.Module) -> nn.Module:
-        """A deep copy of ``source``, never working in place."""
-        for tensor in [*source.parameters(), *source.buffers()]:
-            self.tensor(tensor)
-        fresh = copied(source, self.memo)
-        if getattr(fresh, "inplace", False):
-            setattr(fresh, "inplace", False)  # noqa: B010 (mypy knows no such attribute of a Module)
-        return fresh
-
-
-def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
-    """A deep copy, or one clear line."""
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:  # whatever a user's module does when it is copied
-        raise ConversionError(
-            f"{type(module).__name__} cannot be deep-copied",
-            got=f"{type(error).__name__}: {(str(error).strip() or '…').splitlines()[0]}",
-            fix="remove what it computed from its weights, such as torch.nn.utils.weight_norm "
-            "(torch.nn.utils.parametrizations.weight_norm can be copied)",
-        ) from error
 
 
 class Builder:
@@ -104,7 +45,7 @@ class Builder:
         self.root, self.prefix, self.strict, self.dropout = root, prefix, strict, dropout
         self.copied = copied or Copied()
         self.graph = trace(root, count, leaves)
-        self.order = {n: i for i, n in enumerate(self.graph.nodes)}
+        self.aliases = Aliases(root, self.graph)
         self.nodes: list[Node] = []
         self.layers: dict[str, nn.Module] = {}
         self.tensors: dict[str, Tensor] = {}
@@ -117,9 +58,9 @@ class Builder:
         calls = [n.target for n in self.graph.nodes if n.op == "call_module"]
         self.shared = {t for t in calls if calls.count(t) > 1}
         for n in self.graph.nodes:  # before anything runs
-            if not writes(root, n) or not n.all_input_nodes:
+            if not self.aliases.written(n):
                 continue
-            owner = self._owner(n.all_input_nodes[0])
+            owner = self.aliases.owner(n.all_input_nodes[0])
             if owner.op == "get_attr" or (owner.op == "placeholder" and not prefix):
                 what = "a parameter or buffer" if owner.op == "get_attr" else "its input"
                 raise self.refuse(n, f"it writes in place into {what}", "use the out-of-place form")
@@ -214,7 +155,7 @@ class Builder:
             if info.kind == "closed":
                 node.rep = str(info.rep)
         self.nodes.append(node)
-        if writes(self.root, n) and not self._scalar(n):
+        if self.aliases.written(n):
             self._written(n)
 
     def _tensor(self, n: fx.Node, node: Node) -> None:
@@ -320,7 +261,7 @@ class Builder:
         op = OPS[name]
         node.target = name
         if not op.inplace and writes(self.root, n):
-            _drop_inplace(n, node)
+            drop_inplace(n, node)
         if not self.typed:
             return
         if op.family == "size":
@@ -374,49 +315,9 @@ class Builder:
     def _written(self, n: fx.Node) -> None:
         """``n`` writes into its first argument: whoever reads that later reads the result instead."""
         target = n.all_input_nodes[0]
-        root = self._owner(target)
-        aliases = {root}
-        for m in self.graph.nodes:
-            if self._aliasing(m) and m.all_input_nodes[0] in aliases:
-                aliases.add(m)
-        same = {m for m in aliases if self.current(m.name) == self.current(target.name)}
-        earlier = [m for m in aliases - same if self.order[m] < self.order[n]]
-        if any(self.order[user] > self.order[n] for m in earlier for user in m.users):
+        if any(self.current(m.name) != self.current(target.name) for m in self.aliases.read_later(n)):
             raise self.refuse(n, "it writes in place into a view that is read again later", "use the out-of-place form")
         self.redirect[self.current(target.name)] = n.name
-
-    def _owner(self, n: fx.Node) -> fx.Node:
-        """The value that ``n`` is, or is a view of."""
-        while self._aliasing(n):
-            n = n.all_input_nodes[0]
-        return n
-
-    def _aliasing(self, n: fx.Node) -> bool:
-        """Whether ``n`` returns (a view of) its first argument."""
-        if n.op == "call_module":
-            return isinstance(find_module(self.root, str(n.target)), _VIEW_LAYERS) or writes(self.root, n)
-        if n.op not in ("call_function", "call_method") or not n.all_input_nodes:
-            return False
-        name = str(n.target) if n.op == "call_method" else name_of(n.target) or ""
-        return name.rpartition(".")[2] in _VIEWS or writes(self.root, n)
-
-    def _scalar(self, n: fx.Node) -> bool:
-        """Whether ``n`` is a number made of sizes; writing into one is nothing but a new number."""
-        if n.op not in ("call_function", "call_method"):
-            return False
-        name = f"Tensor.{n.target}" if n.op == "call_method" else name_of(n.target)
-        if n.target is getattr:
-            return n.args[1] in ATTRIBUTES
-        if name in OPS and OPS[name].family == "size":
-            return True
-        return str(name).startswith(("operator.", "builtins.")) and all(self._scalar(m) for m in n.all_input_nodes)
-
-
-def _drop_inplace(n: fx.Node, node: Node) -> None:
-    """Turn off an ``inplace=True`` argument."""
-    bound = inspect.signature(n.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
-    bound.arguments["inplace"] = False
-    node.args, node.kwargs = tuple(bound.args), dict(bound.kwargs)
 
 
 def _module_result(module: nn.Module, value: Any, rewrite: rules.Rewrite, first: Info) -> Info:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
-from rcproof.convert.build import copied
+from rcproof.convert.copies import copied
 from rcproof.convert.trace import EXAMPLE_BATCH, Recorder
 from rcproof.errors import ConversionError, TraceError
 from rcproof.network.network import find_module

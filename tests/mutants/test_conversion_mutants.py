@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcproof.conjoined import Conjoined
-from rcproof.convert import Conversion, ConvertConfig, api, build, convert, rules
+from rcproof.convert import Conversion, ConvertConfig, api, build, convert, copies, rules
 from rcproof.errors import VerificationError
 from rcproof.network import plan
 from rcproof.network.network import Network
@@ -207,7 +207,7 @@ def weights(change: Callable[[Tensor], Tensor], only: str = "") -> Callable[[Pat
     """The copied weights are changed on the way."""
 
     def apply(patch: Patch) -> None:
-        original = build.Copied.tensor
+        original = copies.Copied.tensor
 
         def tensor(self: Any, source: Tensor) -> Tensor:
             fresh = id(source) not in self.memo
@@ -217,7 +217,7 @@ def weights(change: Callable[[Tensor], Tensor], only: str = "") -> Callable[[Pat
                     copied.copy_(change(copied))
             return copied
 
-        patch.setattr(build.Copied, "tensor", tensor)
+        patch.setattr(copies.Copied, "tensor", tensor)
 
     return apply
 
@@ -236,7 +236,7 @@ def rule_without_dilation(patch: Patch) -> None:
 
 
 def rule_without_bias(patch: Patch) -> None:
-    original = build.Copied.into
+    original = copies.Copied.into
 
     def into(self: Any, layer: nn.Module, source: nn.Module) -> nn.Module:
         done = original(self, layer, source)
@@ -244,7 +244,7 @@ def rule_without_bias(patch: Patch) -> None:
             done.bias = nn.Parameter(torch.zeros_like(done.bias))
         return done
 
-    patch.setattr(build.Copied, "into", into)
+    patch.setattr(copies.Copied, "into", into)
 
 
 def forgotten_relu(patch: Patch) -> None:
@@ -257,7 +257,7 @@ def forgotten_relu(patch: Patch) -> None:
 
 def fresh_statistics(patch: Patch) -> None:
     """Running statistics left at their defaults."""
-    original = build.Copied.into
+    original = copies.Copied.into
 
     def into(self: Any, layer: nn.Module, source: nn.Module) -> nn.Module:
         done = original(self, layer, source)
@@ -265,7 +265,7 @@ def fresh_statistics(patch: Patch) -> None:
             done.running_mean = torch.zeros_like(source.running_mean)  # type: ignore[arg-type]
         return done
 
-    patch.setattr(build.Copied, "into", into)
+    patch.setattr(copies.Copied, "into", into)
 
 
 def read_before_written(patch: Patch) -> None:

@@ -210,7 +210,7 @@ def draw_cases(
     Where ``model``, in float64, gives no finite answer (a logarithm of all-zero counts) there is nothing to compare:
     those inputs are left out, but never the first.
     """
-    drawn = list(draw_inputs(shapes, reps, kinds=kinds, batch=3, seed=seed))
+    drawn = list(draw_inputs(shapes, reps, kinds=kinds, batch=2, seed=seed))
     cases = [case for i, case in enumerate(drawn) if i == 0 or finite(model, case)]
     lengths = [case for case in vary_lengths(model, shapes, reps, seed=seed) if finite(model, case)]
     return Cases(cases, lengths, [case.name for case in drawn if case not in cases])

@@ -328,7 +328,7 @@ def _verify(
 
     Where the source itself gives no finite answer, as a logarithm of all-zero counts, there is nothing to compare.
     """
-    drawn: list[InputCase] = list(draw_inputs(shapes, reps, batch=3, seed=seed))
+    drawn: list[InputCase] = list(draw_inputs(shapes, reps, batch=2, seed=seed))
     exact = prepare(conjoined, torch.float64)
     cases = [case for i, case in enumerate(drawn) if i == 0 or _finite(exact, case)]
     independence = check_independence(conjoined.net, cases[:2], seed=seed)

@@ -84,6 +84,7 @@ _TORCH = [
     "LSTM",
     "GRU",
     "MultiheadAttention",
+    "TransformerEncoderLayer",
 ]
 
 LAYERS: dict[str, type[nn.Module]] = {f"torch.nn.{name}": getattr(nn, name) for name in _TORCH if hasattr(nn, name)}
@@ -99,6 +100,29 @@ _MOST_LAYERS = 100
 
 _NAMES = {cls: name for name, cls in LAYERS.items()}
 
+
+def _encoder_layer(m: Any) -> dict[str, Any]:
+    """Arguments of a transformer encoder layer; its activation must be one that has a name."""
+    activation = "relu" if m.activation_relu_or_gelu == 1 else "gelu" if m.activation_relu_or_gelu == 2 else None
+    if activation is None:
+        raise RcproofError(
+            "a transformer layer that cannot be written to a self-describing file",
+            got=f"activation {getattr(m.activation, '__name__', type(m.activation).__name__)}",
+            expected="relu or gelu",
+        )
+    return {
+        "d_model": m.self_attn.embed_dim,
+        "nhead": m.self_attn.num_heads,
+        "dim_feedforward": m.linear1.out_features,
+        "dropout": m.dropout.p,
+        "activation": activation,
+        "layer_norm_eps": m.norm1.eps,
+        "batch_first": m.self_attn.batch_first,
+        "norm_first": m.norm_first,
+        "bias": m.linear1.bias is not None,
+    }
+
+
 # Arguments whose value is not an attribute of the same name.
 _SPECIAL: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
     nn.MultiheadAttention: lambda m: {
@@ -112,6 +136,7 @@ _SPECIAL: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
         "vdim": m.vdim,
         "batch_first": m.batch_first,
     },
+    nn.TransformerEncoderLayer: _encoder_layer,
     nn.Unflatten: lambda m: {"dim": m.dim, "unflattened_size": tuple(m.unflattened_size)},
     nn.PReLU: lambda m: {"num_parameters": m.num_parameters},
     nn.ZeroPad1d: lambda m: {"padding": m.padding},

@@ -29,7 +29,6 @@ UNSAVABLE = {
     "weight norm": "layer '0' cannot be written to a self-describing file: got torch.nn.utils.parametrize.Parametrized",
     "subclasses of layers": "layer '1' cannot be written to a self-describing file: got tests.convert.nets.Causal",
     "hooks": "layer '0' cannot be written to a self-describing file: got torch.nn.modules.conv.Conv1d",
-    "transformer": "layer 'encoder' cannot be written to a self-describing file: got torch.nn.modules.transformer.Tran",
     "a block left whole, with a dict": "layer 'block' cannot be written to a self-describing file: got tests.convert",
 }
 SAVABLE = [name for name in ZOO if name not in UNSAVABLE]
@@ -153,6 +152,17 @@ def test_special_values_survive(tmp_path: Path) -> None:
     loaded = load(tmp_path / "a.safetensors")
     assert torch.equal(loaded.get_submodule("0").weight.view(torch.int32), net[0].weight.view(torch.int32))
     assert loaded.get_submodule("1").threshold == float("-inf")
+
+
+def test_transformer_layers_with_an_activation_that_has_no_name(tmp_path: Path) -> None:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, activation=torch.tanh, batch_first=True)
+    with pytest.raises(RcproofError, match="got activation tanh; expected relu or gelu"):
+        save(nn.Sequential(layer), tmp_path / "x.safetensors")
+    for activation, first in (("gelu", True), ("relu", False)):
+        net = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, 0.2, activation, 1e-3, True, first, bias=False)).eval()
+        save(net, tmp_path / "x.safetensors")
+        x = torch.randn(2, 5, 4)
+        assert torch.equal(load(tmp_path / "x.safetensors")(x), net(x))
 
 
 @pytest.mark.parametrize("name", UNSAVABLE)

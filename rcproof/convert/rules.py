@@ -210,6 +210,12 @@ def pooling(module: nn.Module, site: Site) -> Rewrite | None:
     cls = getattr(tied, f"RCPS{_base_name(module)}")
     with torch.device("meta"):
         layer = cls(**args)
+    if isinstance(module, nn.AdaptiveAvgPool1d | nn.AdaptiveMaxPool1d) and args["output_size"] in (1, (1,), [1]):
+        return Rewrite(layer, "global pooling", "T5", "tied")
+    # The lemmas cover full windows that count their padding; other pools run in the batch, where each is its own lift.
+    sliding = isinstance(module, nn.MaxPool1d | nn.AvgPool1d) and not module.ceil_mode
+    if not sliding or not getattr(module, "count_include_pad", True):
+        return Rewrite(layer, "pooling", "T2")
     conditions = ["windows that do not centre take the mirrored operation (T3)"]
     return Rewrite(layer, "pooling", "T5", "tied", conditions)
 

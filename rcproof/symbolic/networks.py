@@ -6,8 +6,9 @@ hold the pair). The lemma of the node's rule says P_n[t] = g_n(P_m[t], …): the
 conjoined network does. By induction over the graph, P_n[0] = a_n and P_n[1] = b_n; then the merge gives both
 networks one answer.
 
-What is trusted here, besides the checker: that each node is an instance of the lemma it names. The side
-conditions that can be read off the graph are checked again in :func:`node_lemma`; torch is not imported.
+Every lemma that a node is an instance of is replayed too (:func:`lemmas_of`). What is trusted here, besides the
+checker: that each node is such an instance, as the converter's rule says. The side conditions that can be read off
+the graph are checked again in :func:`node_lemma`; torch is not imported.
 """
 
 from __future__ import annotations
@@ -22,29 +23,63 @@ from rcproof.symbolic.arithmetic import Context
 from rcproof.symbolic.checker import Claim, Equation, Proof, Proved, Refused, Step, check
 from rcproof.symbolic.terms import Elem, Fun, Lam, Op, Term
 
-#: What a stacked form needs of its node, by form: the rules that may carry it.
-_FORMS = {
-    "": None,
-    "tied": None,
-    "same": ("pointwise", "reduce", "along", "squeeze", "insert", "identity", "softmax"),
-    "cat": ("join",),
-    "flatten": ("flatten", "reshape"),
-    "crop": ("index",),
+#: What runs in the batch treats each strand as an example of its own: it is the lift of the map on one strand.
+_IN_BATCH = ("T2.lift.equivariant.rank3", "T5.lift")
+
+_POINTWISE = ("T2.pointwise.rank3", "T2.pointwise.rank2", "T2.pointwise.rank3.binary", "T5.residual", "T5.product")
+
+#: The lemmas of a node that runs on stacked tensors, by stacked form and rule. What is not here has none.
+_STACKED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("tied", "conv"): (
+        "T5.conv.tied",
+        "T5.conv.mirrored",
+        "T5.conv.embedding",
+        "T5.conv.own",
+        "T5.conv.halves",
+        "T5.grouped.halves",
+    ),
+    ("tied", "transposed conv"): ("T5.transposed.tied", "T5.transposed.halves"),
+    ("tied", "linear"): ("T5.linear.tied", "T5.linear.embedding"),
+    ("tied", "weighted sum over positions"): ("T5.weighted_sum",),
+    ("tied", "batch norm"): ("T5.batch_norm",),
+    ("tied", "layer norm"): ("T5.layer_norm.vector", "T5.layer_norm.all", "T5.layer_norm.positions"),
+    ("tied", "group norm"): ("T5.group_norm",),
+    ("tied", "instance norm"): ("T5.instance_norm",),
+    ("tied", "pooling"): ("T5.average.stacked", "T5.average.halves", "T5.maximum.stacked", "T5.maximum.halves"),
+    ("tied", "global pooling"): ("T5.global.mean", "T5.global.max"),
+    ("tied", "dropout"): ("T2.pointwise.rank3", "T2.pointwise.rank2"),
+    ("same", "pointwise"): _POINTWISE,
+    ("same", "identity"): _POINTWISE,
+    ("same", "cast"): _POINTWISE,
+    ("same", "reduce"): ("T5.global.sum", "T5.global.mean", "T5.global.max"),
+    ("same", "along"): ("T5.softmax",),
+    ("same", "softmax"): ("T5.softmax",),
+    ("same", "squeeze"): ("T5.flatten",),
+    ("same", "insert"): ("T5.flatten",),
+    ("cat", "join"): ("T5.cat",),
+    ("flatten", "flatten"): ("T5.flatten",),
+    ("flatten", "reshape"): ("T5.flatten",),
+    ("crop", "index"): ("T5.crop", "T5.crop.central"),
 }
+
+_FORMS = {"", *(form for form, _ in _STACKED)}
 
 #: Calls that ask for a size, which is one number for both strands.
 _SIZES = ("size", "dim", "ndimension", "numel", "len")
+#: Calls that take no more than a dtype and a device from their second argument.
+_CASTS = ("to", "type_as")
 
 _T, _I, _J = sp.symbols("t i j", integer=True)
 
 
 @dataclass(frozen=True)
 class NetworkProof:
-    """The replayed proof: its theorem, the lemma of every node, and the number of steps."""
+    """The replayed proof: its theorem, the lemma of every node, the number of steps, and the statements used."""
 
     statement: str
     lemmas: tuple[tuple[str, str, str], ...]
     steps: int
+    used: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,11 +118,13 @@ def prove_network(graph: Mapping[str, Any]) -> NetworkProof:
         claim, proof = _merge_claim(node, nodes, sizes, context, given)
         known[f"y:{node['name']}"] = check(claim, proof, known)
         steps += proof.count()
+    used = {name for node in (*strands, *merges) for name in lemmas_of(node)}
+    steps += _replay(used)
     text = (
         f"RCPS(Φ(θ))(x) = Conjoined(θ)(x) for every input x: {len(strands)} nodes by induction over the graph, "
-        f"{len(merges)} merged outputs; what follows the merge is the same in both networks."
+        f"{len(merges)} merged outputs, {len(used)} lemmas replayed; what follows the merge is the same in both."
     )
-    return NetworkProof(text, tuple(lemmas), steps)
+    return NetworkProof(text, tuple(lemmas), steps, tuple(sorted(used)))
 
 
 def node_lemma(node: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -98,14 +135,32 @@ def node_lemma(node: Mapping[str, Any]) -> tuple[str, str, str]:
     form = node.get("stacked", "")
     if form not in _FORMS:
         raise Refused(f"node {name!r} has an unknown stacked form {form!r}")
-    allowed = _FORMS[form]
-    if allowed is not None and rule not in allowed:
-        raise Refused(f"node {name!r}: the stacked form {form!r} is not covered by the lemma of rule {rule!r}")
     if form == "tied" and node["op"] != "module":
         raise Refused(f"node {name!r}: only a layer can be tied")
-    if rule == "lifted" and form:
-        raise Refused(f"node {name!r} is lifted whole, so it has no stacked form")
+    if form and (form, rule) not in _STACKED:
+        raise Refused(f"node {name!r}: the stacked form {form!r} is not covered by a lemma of rule {rule!r}")
     return name, label, rule
+
+
+def lemmas_of(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the statements that a node of the graph is an instance of."""
+    if node["op"] == "merge":
+        name = f"T5.merge.{node['target']}"
+        return (name, f"{name}.commutes")
+    if node["op"] == "input":
+        return ("T1.closed.pair.rank3", "T1.closed.pair.rank2", "T5.closed")
+    return _STACKED[node["stacked"], node["rule"]] if node.get("stacked") else _IN_BATCH
+
+
+def _replay(names: set[str]) -> int:
+    """Replay statements by name; how many steps that took."""
+    from rcproof.symbolic.theorems import theorems
+
+    found = {s.name: s for t in theorems(["T1", "T2", "T5"]) for s in t.statements}
+    missing = sorted(names - set(found))
+    if missing:
+        raise Refused(f"no statement {missing[0]!r} is known")
+    return sum(found[name].replay().steps for name in sorted(names))
 
 
 def _check_kind(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
@@ -114,6 +169,9 @@ def _check_kind(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
     asks_size = node["op"] == "attribute" or (node["op"] == "call" and node["target"].rpartition(".")[2] in _SIZES)
     if node["op"] == "merge" or (node["kind"] == "free" and asks_size):
         return
+    casts = node["op"] == "call" and node["target"].rpartition(".")[2] in _CASTS
+    if casts and node["kind"] == "free" and nodes[_refs(node)[0]]["kind"] == "free":
+        return  # the other argument gives a dtype and a device
     if node["kind"] in ("free", "merged") and reads & {"closed", "stacked"}:
         raise Refused(
             f"node {node['name']!r} is said to be {node['kind']}, but reads a value that depends on the strand"

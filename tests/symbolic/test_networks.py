@@ -11,8 +11,12 @@ from torch import nn
 
 from rcproof.conjoined import Conjoined
 from rcproof.convert import ConvertConfig, convert, plain_network
+from rcproof.symbolic import networks
 from rcproof.symbolic.checker import Refused
-from rcproof.symbolic.networks import node_lemma, prove_network
+from rcproof.symbolic.networks import lemmas_of, node_lemma, prove_network
+from rcproof.symbolic.theorems import theorems
+from tests.convert.holding import conversion_of
+from tests.convert.nets import ZOO
 
 
 class Branch(nn.Module):
@@ -49,6 +53,20 @@ def test_a_converted_network_is_proved(graph: dict[str, Any]) -> None:
     assert proof.steps > 3 * len(strands)
     assert proof.labels == ("T1", "T2", "T5")
     assert "for every input x" in proof.statement
+    assert {"T5.conv.embedding", "T5.batch_norm", "T5.cat", "T5.crop", "T5.lift", "T5.merge.mean"} <= set(proof.used)
+
+
+def test_every_lemma_that_a_node_can_name_is_a_statement() -> None:
+    known = {s.name for t in theorems(["T1", "T2", "T5"]) for s in t.statements}
+    merges = [{"op": "merge", "target": mode} for mode in ("mean", "sum", "max")]
+    named = {name for node in (*merges, {"op": "input"}, {"op": "call"}) for name in lemmas_of(node)}
+    assert named.union(*networks._STACKED.values()) <= known
+
+
+def test_a_lemma_that_fails_fails_the_network(graph: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks._STACKED, ("cat", "join"), ("T5.no_such_lemma",))
+    with pytest.raises(Refused, match="no statement 'T5.no_such_lemma' is known"):
+        prove_network(graph)
 
 
 def tampered(graph: dict[str, Any], name: str, **changes: Any) -> dict[str, Any]:
@@ -63,10 +81,10 @@ def tampered(graph: dict[str, Any], name: str, **changes: Any) -> dict[str, Any]
     [
         ("second", {"rule": ""}, "names no lemma"),
         ("second", {"lemma": ""}, "names no lemma"),
-        ("lstm", {"stacked": "same"}, "not covered by the lemma of rule 'lifted'"),
-        ("lstm", {"stacked": "tied"}, "lifted whole, so it has no stacked form"),
-        ("cat", {"stacked": "same"}, "not covered by the lemma of rule 'join'"),  # a plain cat of stacked tensors, T13
-        ("getitem", {"stacked": "flatten"}, "not covered by the lemma of rule 'index'"),
+        ("lstm", {"stacked": "same"}, "not covered by a lemma of rule 'lifted'"),
+        ("lstm", {"stacked": "tied"}, "not covered by a lemma of rule 'lifted'"),
+        ("cat", {"stacked": "same"}, "not covered by a lemma of rule 'join'"),  # a plain cat of stacked tensors, T13
+        ("getitem", {"stacked": "flatten"}, "not covered by a lemma of rule 'index'"),
         ("relu", {"stacked": "tied"}, "only a layer can be tied"),
         ("relu", {"stacked": "twisted"}, "unknown stacked form"),
     ],
@@ -100,3 +118,10 @@ def test_an_ordinary_network_has_no_such_theorem() -> None:
 def test_lemma_of_a_node() -> None:
     node = {"name": "n", "op": "module", "kind": "stacked", "rule": "conv", "lemma": "T5", "stacked": "tied"}
     assert node_lemma(node) == ("n", "T5", "conv")
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_kind_of_network_that_converts_is_proved(name: str) -> None:
+    _, conversion = conversion_of(ZOO[name], verify=False)
+    proof = prove_network(conversion.model.rcproof_graph().to_json())
+    assert proof.used

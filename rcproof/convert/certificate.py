@@ -23,13 +23,13 @@ STATEMENT = (
     "RCPS(Φ(θ))(x) = Conjoined(θ)(x) for all x (T5), in eval mode."
 )
 
-#: How a tensor of the result can arise from the source.
-ORIGINS = ("copy", "half", "zero", "permute")
-
 
 @dataclass(frozen=True)
 class TensorOrigin:
-    """One tensor of the result: its name, the source tensor, how it arose, and both hashes."""
+    """One tensor of the result: its name, the source tensor, how it arose, and both hashes.
+
+    ``how`` is ``copy``, or ``copy+zero`` for a coupled layer: V = [A, B], A the source's tensor, B = 0.
+    """
 
     name: str
     source: str

@@ -10,7 +10,7 @@ from rcproof.symbolic.checker import Equation, Step
 from rcproof.symbolic.terms import Add, Big, Elem, If, Index, Mul, Num, Term, num
 
 HALF = num(sp.Rational(1, 2))
-ZERO, ONE, TWO, MINUS = num(0), num(1), num(2), num(-1)
+ZERO, ONE, MINUS = num(0), num(1), num(-1)
 
 #: An index with its range: 0 ≤ var < size.
 Range = tuple[sp.Symbol, Index]

@@ -26,7 +26,7 @@ from rcproof.network.network import Network
 from rcproof.strand import Representation, representations
 from rcproof.verify import InputCase, draw_inputs, vary_lengths
 from rcproof.verify.inputs import KINDS
-from rcproof.verify.running import call, place
+from rcproof.verify.running import answered, finite
 
 
 @dataclass(frozen=True)
@@ -207,24 +207,11 @@ def draw_cases(
 ) -> Cases:
     """Inputs of each kind at the given length, and one-hot inputs of the other lengths that ``model`` takes.
 
-    Where ``model``, in float64, gives no finite answer (a logarithm of all-zero counts) there is nothing to compare:
-    those inputs are left out, but never the first.
+    Those on which ``model`` gives no finite answer are left out; see :func:`~rcproof.verify.running.answered`.
     """
-    drawn = list(draw_inputs(shapes, reps, kinds=kinds, batch=2, seed=seed))
-    cases = [case for i, case in enumerate(drawn) if i == 0 or finite(model, case)]
+    cases, left_out = answered(model, list(draw_inputs(shapes, reps, kinds=kinds, batch=2, seed=seed)))
     lengths = [case for case in vary_lengths(model, shapes, reps, seed=seed) if finite(model, case)]
-    return Cases(cases, lengths, [case.name for case in drawn if case not in cases])
-
-
-def finite(model: nn.Module, case: InputCase) -> bool:
-    """Whether every output is finite; True where the model raises, which a check will tell better."""
-    try:
-        with torch.no_grad():
-            return all(
-                bool(t.isfinite().all()) for t in call(model, place(case.tensors, model, torch.float64)).values()
-            )
-    except Exception:  # whatever a user's network raises
-        return True
+    return Cases(cases, lengths, left_out)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

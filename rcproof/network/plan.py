@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from rcproof.errors import RcproofError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.ops import OPS
-from rcproof.nn.base import TiedLayer, closed_to_stacked, flip_strand, halves, to_batched, to_stacked
-from rcproof.nn.merge import merge
-from rcproof.strand import Representation, rc, representation
+from rcproof.nn.base import TiedLayer, closed_to_stacked, halves, to_batched, to_stacked
+from rcproof.nn.merge import Merge
+from rcproof.strand import representation
 
 if TYPE_CHECKING:
     from rcproof.network.network import Network
@@ -159,7 +159,9 @@ class _Compiler:
         rep = representation(node.rep or "fixed")
         held = self.held[name]
         layout = "stacked" if "stacked" in held and "batched" not in held else "batched"
-        self.emit(node, "plain", "merge", merge_output, (self.need(name, layout), layout, rep, node.target))
+        layer = Merge(node.target, rep)
+        target = layer.forward if layout == "stacked" else layer.batched
+        self.emit(node, "plain", "merge", target, (self.need(name, layout),))
 
     def strand_step(self, node: Node) -> None:
         layout = self.choose(node)
@@ -260,22 +262,6 @@ def batched_size(x: Any, layout: str, what: str, *rest: Any, **options: Any) -> 
         return total
     dim = rest[0] if rest else options.get("dim")
     return torch.Size(shape) if dim is None else shape[dim]
-
-
-def merge_output(x: Tensor, layout: str, rep: Representation, mode: str) -> Tensor:
-    """A strand pair → one answer: merge(a, ρ_out b)."""
-    if layout == "stacked":
-        half = x.shape[1] // 2
-        a, b = x[:, :half], x[:, half:]
-        if not (rep.is_reversal and b.dim() in (2, 3)):  # ρ_out·ρ is the identity for a reversal
-            b = _act(flip_strand(b), rep)
-        return merge(a, b, mode)
-    a, b = halves(x)
-    return merge(a, _act(b, rep), mode)
-
-
-def _act(x: Tensor, rep: Representation) -> Tensor:
-    return x if x.dim() == 1 else rc(x, rep)
 
 
 # -- stacked forms that are not the plain call --------------------------------------------------------

@@ -66,8 +66,9 @@ class Merge(TiedLayer):
     """The answer of both strands: merge(a, ρ_out b). Stacked (N, 2C, …) → closed (N, C, …); not stacked.
 
     ``output`` says how ρ acts on the answer: ``"fixed"`` for scores, ``strand_pairs(T)`` for stranded
-    profiles. :meth:`batched` takes (2N, C, …) to (N, C, …). ``mode`` is ``"mean"``, ``"sum"`` or ``"max"``;
-    the maximum commutes with ρ only where no sign is −1, which is checked. Theorem T5; paper, section 2.3.
+    profiles. :meth:`batched` takes (2N, C, …) to (N, C, …), and scores (2N,) to (N,). ``mode`` is ``"mean"``,
+    ``"sum"`` or ``"max"``; the maximum commutes with ρ only where no sign is −1, which is checked. Theorem T5;
+    paper, section 2.3.
 
     >>> import torch
     >>> from rcproof.strand import rc
@@ -90,7 +91,7 @@ class Merge(TiedLayer):
 
     def batched(self, s: Tensor) -> Tensor:
         a, b = halves(s, 0)
-        return merge(a, rc(b, self.output), self.mode)
+        return merge(a, rc(b, self.output) if b.dim() > 1 else b, self.mode)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() not in (2, 3) or x.shape[1] % 2:

@@ -96,6 +96,26 @@ def call(model: nn.Module, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return flatten(model(*tensors))
 
 
+def answered(model: nn.Module, cases: Sequence[InputCase]) -> tuple[list[InputCase], list[str]]:
+    """The cases on which the model, in float64, gives finite answers, and the names of the others.
+
+    Where it gives none (a logarithm of all-zero counts) there is nothing to compare. The first case always stays,
+    and so does one on which the model raises: a check tells that better.
+    """
+    kept = [case for i, case in enumerate(cases) if i == 0 or finite(model, case)]
+    return kept, [case.name for case in cases if case not in kept]
+
+
+def finite(model: nn.Module, case: InputCase) -> bool:
+    """Whether every output is finite in float64; True where the model raises."""
+    try:
+        with torch.no_grad():
+            outputs = call(model, place(case.tensors, model, torch.float64))
+            return all(bool(t.isfinite().all()) for t in outputs.values())
+    except Exception:  # whatever a user's network raises
+        return True
+
+
 def flatten(output: object, name: str = "output") -> dict[str, Tensor]:
     """Named tensors from a tensor, tuple, list, mapping, dataclass, or any nesting of these.
 

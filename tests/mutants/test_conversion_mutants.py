@@ -8,6 +8,7 @@ where not, equivariance is no evidence.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from rcproof.nn.couple import split_weight
 from rcproof.strand import rc, representation
 from rcproof.verify import check_equivalence, check_equivariance, draw_inputs
 
+merging = sys.modules["rcproof.nn.merge"]  # the package's attribute of this name is the function
 INPUTS = ("reversal", "reversal", "length")
 OUTPUTS = ("reversal", "fixed")
 SHAPES = ((4, 60), (2, 22), (2, 22))
@@ -93,30 +95,30 @@ def other_base_order(patch: Patch) -> None:
 
 
 def dropped_half(patch: Patch) -> None:
-    patch.setattr(plan, "merge", lambda a, b, mode: a + b)
+    patch.setattr(merging, "merge", lambda a, b, mode: a + b)
 
 
 def unflipped_output(patch: Patch) -> None:
     """The merge adds the other strand's answer as that strand reads it."""
-    patch.setattr(plan, "_act", lambda x, rep: x)
+    patch.setattr(merging, "rc", lambda x, rep: x)
 
 
 def wrong_output_representation(patch: Patch) -> None:
     """Length reversed, plus and minus not exchanged."""
-    patch.setattr(plan, "_act", lambda x, rep: rc(x, "length") if x.dim() == 3 else x)
+    patch.setattr(merging, "rc", lambda x, rep: rc(x, "length") if x.dim() == 3 else x)
 
 
 def swapped_strands(patch: Patch) -> None:
     """The answer of the other strand, in its own direction."""
-    patch.setattr(plan, "merge", lambda a, b, mode: rc(0.5 * (a + b)) if a.dim() == 3 else 0.5 * (a + b))
+    patch.setattr(merging, "merge", lambda a, b, mode: rc(0.5 * (a + b)) if a.dim() == 3 else 0.5 * (a + b))
 
 
 def one_strand(patch: Patch) -> None:
-    patch.setattr(plan, "merge", lambda a, b, mode: a)
+    patch.setattr(merging, "merge", lambda a, b, mode: a)
 
 
 def maximum(patch: Patch) -> None:
-    patch.setattr(plan, "merge", lambda a, b, mode: torch.maximum(a, b))
+    patch.setattr(merging, "merge", lambda a, b, mode: torch.maximum(a, b))
 
 
 def swapped_control_channels(patch: Patch) -> None:

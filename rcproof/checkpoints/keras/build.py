@@ -1,0 +1,262 @@
+"""From a Keras network as data to a graph of torch layers, channels first.
+
+A value is held in the form that the strand algebra speaks in: what Keras calls (L, C) is held as (C, L). An image of old
+networks, whose second spatial axis is 1 or the four bases, is held as (channels, L) too. Flattening then lists values in
+another order than Keras does; the order travels with the value (:class:`Value`) and ends in the rows of the next dense
+kernel, so that the layers stay ordinary ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rcproof.checkpoints.keras.model import Array, Call, KerasModel, LayerSpec
+from rcproof.errors import CheckpointError
+from rcproof.network.building import GraphBuilder
+from rcproof.network.graph import Ref
+from rcproof.network.network import Network
+
+Shape = tuple[int | None, ...]
+
+#: No index of a rearrangement is longer; shapes in a file are only believed so far.
+LARGEST = 1 << 26
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the network that is being built.
+
+    Attributes:
+        ref: the node that holds it.
+        shape: its shape in Keras, without the batch; None where it is not fixed.
+        form: how it is held. ``sequence``: Keras (L, C), held as (C, L). ``image``: three axes in Keras, held as
+            (product of the axes other than ``length``, in Keras's order; L). ``vector``: Keras (C,), held as (C,) in
+            the order ``order``. ``tensor``: as Keras has it.
+        order: of a vector: place i of Keras is held at ``order[i]``; None if they agree.
+        length: of an image: which axis of Keras is the length.
+    """
+
+    ref: Ref
+    shape: Shape
+    form: str
+    order: Array | None = None
+    length: int = 0
+
+    @property
+    def channels(self) -> int:
+        """The size of axis 1 as it is held; an error if the file does not fix it."""
+        if self.form == "image":
+            sizes = [n for i, n in enumerate(self.shape) if i != self.length]
+        elif self.form == "sequence":
+            sizes = [self.shape[1]]
+        else:
+            sizes = [self.shape[0]] if self.shape else [1]
+        if any(n is None for n in sizes):
+            raise CheckpointError("a number of channels that the file leaves open", got=f"shape {self.shape}")
+        return math.prod(n for n in sizes if n is not None)
+
+    @property
+    def steps(self) -> int | None:
+        """The length, of a sequence or an image; None if it is not fixed."""
+        return self.shape[0] if self.form == "sequence" else self.shape[self.length]
+
+    def held_shape(self) -> tuple[int, ...]:
+        """The shape as it is held, without the batch; an error if it is not fixed."""
+        if any(n is None for n in self.shape):
+            raise CheckpointError("a length that the file leaves open", got=f"shape {self.shape}")
+        sizes = tuple(int(n) for n in self.shape if n is not None)
+        if math.prod(sizes) > LARGEST:
+            raise CheckpointError("a value too large to rearrange", got=f"shape {sizes}")
+        if self.form == "sequence":
+            return sizes[1], sizes[0]
+        if self.form == "image":
+            return self.channels, sizes[self.length]
+        return sizes
+
+    def indices(self) -> Array:
+        """An array in Keras's shape that says at which flat position each element is held."""
+        held = np.arange(math.prod(self.held_shape())).reshape(self.held_shape())
+        if self.form == "sequence":
+            return held.T
+        if self.form == "image":
+            rest = [int(n) for i, n in enumerate(self.shape) if i != self.length and n is not None]
+            return np.moveaxis(held.reshape(*rest, -1), -1, self.length)
+        return held if self.order is None else held[self.order]
+
+
+Builder = Callable[["Site"], Value | Sequence[Value]]
+LAYERS: dict[str, Builder] = {}
+
+
+def layer(*kinds: str) -> Callable[[Builder], Builder]:
+    """Register how layers of these kinds are built; see :class:`Site` for what the function is given."""
+
+    def register(function: Builder) -> Builder:
+        for kind in kinds:
+            assert kind not in LAYERS, kind
+            LAYERS[kind] = function
+        return function
+
+    return register
+
+
+@dataclass
+class Site:
+    """One call of one layer: what it is, what goes in, and the graph to put it in.
+
+    A function registered with :func:`layer` takes a site and returns the value (or values) that come out. It
+    makes its torch layer under :attr:`path` with :meth:`module`; a layer that is called again finds the first one.
+    """
+
+    graph: GraphBuilder
+    spec: LayerSpec
+    inputs: list[Value]
+    path: str
+    call: Call
+    options: Any = None
+
+    # -- what the file says ----------------------------------------------------------------------------
+    @property
+    def value(self) -> Value:
+        """The only input."""
+        if len(self.inputs) != 1:
+            raise self.error("inputs", got=len(self.inputs), expected="one")
+        return self.inputs[0]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An argument of the layer."""
+        found = self.spec.config.get(key, default)
+        return default if found is None else found
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """An argument that is a whole number, or a list of one."""
+        found = self.get(key, default)
+        if isinstance(found, list | tuple) and len(found) == 1:
+            found = found[0]
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise self.error(key, got=repr(found)[:60], expected="a whole number")
+        return found
+
+    def weight(self, role: str, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """An array of the layer as a tensor, its shape checked."""
+        found = self.spec.weights.get(role)
+        if found is None:
+            raise self.error(f"weights {role!r}", got="none in the file")
+        if shape is not None and tuple(found.shape) != tuple(shape):
+            raise self.error(f"weights {role!r}", got=f"shape {found.shape}", expected=f"shape {tuple(shape)}")
+        return torch.from_numpy(np.ascontiguousarray(found))
+
+    def error(self, what: str, got: object = None, expected: object = None, fix: str | None = None) -> CheckpointError:
+        """An error that names the layer."""
+        return CheckpointError(f"layer {self.spec.name!r} ({self.spec.kind}): {what}", got=got, expected=expected, fix=fix)
+
+    def need(self, form: str) -> Value:
+        """The only input, which must be of this form."""
+        value = self.value
+        if value.form != form:
+            raise self.error("input", got=f"shape {value.shape}, held as a {value.form}", expected=f"a {form}")
+        return value
+
+    # -- what comes out ----------------------------------------------------------------------------------
+    def module(self, make: Callable[[], nn.Module], *args: Any, part: str = "") -> Ref:
+        """Call the torch layer at the path of this layer (or a part of it), making it the first time."""
+        path = f"{self.path}.{part}" if part else self.path
+        known = path in self.graph.layers
+        return self.graph.module(path, None if known else make(), *args)
+
+    def function(self, name: str, *args: Any, **kwargs: Any) -> Ref:
+        """Call a registered function."""
+        return self.graph.call(name, *args, **kwargs)
+
+    def constant(self, part: str, tensor: torch.Tensor) -> Ref:
+        """A tensor of this layer that is no weight."""
+        return self.graph.tensor(f"{self.path}_{part}", tensor)
+
+    def activated(self, ref: Ref, shape: Shape, like: Value) -> Value:
+        """``ref`` after the activation in the layer's arguments, held as ``like`` is."""
+        from rcproof.checkpoints.keras.layers.activations import activate
+
+        return activate(self, self.get("activation", "linear"), replace(like, ref=ref, shape=shape))
+
+    def rearranged(self, value: Value, indices: Array) -> Value:
+        """The value whose elements are those at ``indices`` of ``value``, as Keras would see it.
+
+        ``indices`` has the new shape of Keras; see :meth:`Value.indices`. A vector costs nothing: its order
+        travels with it.
+        """
+        flat = value.ref if value.form == "vector" else self.function("torch.flatten", value.ref, 1)
+        shape = tuple(int(n) for n in indices.shape)
+        if indices.ndim == 1:
+            order = None if np.array_equal(indices, np.arange(len(indices))) else indices
+            return Value(flat, shape, "vector", order)
+        held = indices.T if indices.ndim == 2 else indices
+        chosen = self._select(flat, held.ravel())
+        made = self.function("Tensor.unflatten", chosen, 1, tuple(held.shape))
+        return Value(made, shape, "sequence" if indices.ndim == 2 else "tensor")
+
+    def _select(self, flat: Ref, order: Array) -> Ref:
+        if np.array_equal(order, np.arange(len(order))):
+            return flat
+        name = f"order_{sum(1 for path in self.graph.tensors if path.startswith(self.path + '_order'))}"
+        return self.function("torch.index_select", flat, 1, self.constant(name, torch.from_numpy(order.copy())))
+
+    def as_keras(self, value: Value) -> Value:
+        """``value`` held in the order and shape of Keras: a vector without an order, or a plain tensor."""
+        if value.form == "sequence":
+            return replace(value, ref=self.function("torch.transpose", value.ref, 1, 2), form="tensor")
+        if value.form == "image":
+            flat, order = self.function("torch.flatten", value.ref, 1), value.indices()
+            chosen = self._select(flat, order.ravel())
+            return Value(self.function("Tensor.unflatten", chosen, 1, tuple(order.shape)), value.shape, "tensor")
+        if value.order is not None:
+            return replace(value, ref=self._select(value.ref, value.order), order=None)
+        return value
+
+
+def build(model: KerasModel, options: Any = None) -> tuple[Network, list[Value], list[Value]]:
+    """The network, its inputs and its outputs, channels first; paths of layers are their names in the file.
+
+    Raises :class:`~rcproof.errors.CheckpointError` for a layer or an option that has no form here, naming it.
+    """
+    import rcproof.checkpoints.keras.layers  # noqa: F401 (registers every family)
+
+    graph = GraphBuilder()
+    results: list[list[Value]] = []
+    paths = _paths(model.layers)
+    for call in model.calls:
+        spec = model.layers[call.layer]
+        inputs = [results[s.call][s.tensor] for s in call.inputs]
+        site = Site(graph, spec, inputs, paths[spec.name], call, options)
+        if spec.kind not in LAYERS:
+            raise site.error("no such layer is known", expected="one of the layers that the README lists")
+        made = LAYERS[spec.kind](site)
+        results.append([made] if isinstance(made, Value) else list(made))
+    outputs = []
+    for source in model.outputs:
+        value, call = results[source.call][source.tensor], model.calls[source.call]
+        site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, options)
+        outputs.append(site.as_keras(value) if value.form in ("vector", "image") else value)
+    network = graph.network([value.ref for value in outputs])
+    return network, [results[i][0] for i in model.inputs], outputs
+
+
+def _paths(names: Sequence[str] | dict[str, Any]) -> dict[str, str]:
+    """A path in the network for each layer: its name, where ``/`` nests and other points do not."""
+    paths: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        parts = ["".join(c if c.isalnum() or c in "_-" else "_" for c in part) or "_" for part in name.split("/")]
+        path, count = ".".join(parts), 1
+        while any(path == t or path.startswith(t + ".") or t.startswith(path + ".") for t in taken):
+            count += 1
+            path = f"{'.'.join(parts)}_{count}"
+        taken.add(path)
+        paths[name] = path
+    return paths

@@ -1,0 +1,77 @@
+"""A Keras network as plain data: one form for the files of every age.
+
+Readers (:mod:`~rcproof.checkpoints.keras.read`) bring every file to this form, so that layers are built from one set
+of conventions, those of Keras 2: its class names, its argument names, kernels for cross-correlation with shape
+``(*window, in, out)``, the gates of an LSTM in the order i f c o and of a GRU in the order z r h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """A layer with its weights.
+
+    Attributes:
+        name: in the file; layers of nested networks are called ``outer/inner``.
+        kind: the class name of Keras 2 (``Conv1D``, not ``Convolution1D``).
+        config: its arguments, by their names in Keras 2 (``filters``, not ``nb_filter``). Always there:
+            ``data_format`` of layers that have one. An activation is a name, or
+            ``{"class_name": …, "config": {…}}``.
+        weights: its arrays by role: ``kernel``, ``bias``, ``depthwise_kernel``, ``pointwise_kernel``,
+            ``recurrent_kernel``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``, ``embeddings``, ``alpha``, …
+            Of a wrapper: those of what it wraps, which has a spec of its own.
+        inner: what a wrapper wraps: one layer (TimeDistributed), or the forward and the backward layer (Bidirectional).
+        generation: 0 (before layers had names), 1, 2 or 3: the age of the file, where two ages mean different
+            functions by one name.
+    """
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+    weights: dict[str, Array] = field(default_factory=dict)
+    inner: tuple[LayerSpec, ...] = ()
+    generation: int = 2
+
+
+@dataclass(frozen=True)
+class Source:
+    """A value: the ``tensor``-th result of the ``call``-th call."""
+
+    call: int
+    tensor: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One application of a layer. A layer that is called twice shares its weights between the calls."""
+
+    layer: str
+    inputs: tuple[Source, ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """Layers by name, their calls in an order in which they can run, and which values come in and go out.
+
+    Every input is a call without inputs of a layer of kind ``InputLayer``, whose config has ``shape``: the shape without
+    the batch, None where it is not fixed.
+    """
+
+    layers: dict[str, LayerSpec]
+    calls: list[Call]
+    inputs: tuple[int, ...]
+    outputs: tuple[Source, ...]
+    generation: int
+    version: str
+    backend: str
+    container: str

@@ -41,6 +41,7 @@ class Imported:
         input_names, output_names: as the file has them.
         shapes: of the inputs, without the batch and channels first, where the file says them all.
         inputs, outputs, merge, final: how to conjoin a network of one strand, where a preset says it.
+        siamese: a siamese graph was recognised, and ``model`` is the conjoined network that it is.
     """
 
     model: nn.Module
@@ -53,3 +54,4 @@ class Imported:
     outputs: tuple[str, ...] | None = None
     merge: tuple[str, ...] | None = None
     final: tuple[str, ...] | None = None
+    siamese: bool = False

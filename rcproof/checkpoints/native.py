@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,6 +123,26 @@ def load(path: PathLike, device: torch.device | str = "cpu") -> Any:
         ) from None
 
 
+def is_safetensors(path: PathLike) -> bool:
+    """Whether a file begins as safetensors files do: the length of a header, then the header."""
+    found = Path(path)
+    if found.suffix == ".safetensors":
+        return True
+    with found.open("rb") as file:
+        first = file.read(9)
+    return len(first) == 9 and first[8:] == b"{" and int.from_bytes(first[:8], "little") < found.stat().st_size
+
+
+def safetensors_metadata(path: PathLike) -> dict[str, str]:
+    """The free metadata of any safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return dict(handle.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{str(path)!r} is no safetensors file, or is damaged", got=reason) from None
+
+
 def read_header(path: PathLike) -> Header:
     """What a file says of itself, without reading its tensors."""
     found = existing(path)
@@ -191,8 +212,7 @@ def _describe(model: nn.Module, parts: _Parts) -> dict[str, Any]:
     if not isinstance(model, nn.Module):
         raise RcproofError("model to save", got=type(model).__name__, expected="a torch.nn.Module or a Conversion")
     network = _as_network(model, _required(model))
-    rcps = any(n.kind in ("closed", "stacked") for n in network.rcproof_graph().nodes)
-    return {"kind": "rcps" if rcps else "network", "net": _describe_network(network, "", parts)}
+    return {"kind": "rcps" if network.carries_strands else "network", "net": _describe_network(network, "", parts)}
 
 
 def _required(model: nn.Module) -> int:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rcproof.checkpoints.native import is_safetensors
 from rcproof.errors import CheckpointError, RcproofError
 from rcproof.files import PathLike, existing
 from rcproof.verify.running import describe
@@ -26,7 +27,7 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
     """
     found = existing(path)
     try:
-        if found.suffix == ".safetensors":
+        if is_safetensors(found):
             return load_file(found)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, on pickles that it may not understand
@@ -36,11 +37,45 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{str(path)!r} holds more than tensors and was not loaded",
             got=reason,
-            fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code",
+            fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code. If you "
+            "trust whoever made the file with your account, --allow-pickle loads it",
         ) from None
     except Exception as error:  # a damaged file fails in torch in any way at all
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first) from None
+        raise _damaged(path, error) from None
+    return _tensors(loaded, path)
+
+
+def read_pickle(path: PathLike) -> nn.Module | dict[str, Tensor]:
+    """The module, or the state dict, in a torch file that is **unpickled, which runs whatever code the file names**.
+
+    Only for files whose maker you trust with your account; the command line asks for ``--allow-pickle``. Of a
+    Lightning checkpoint the state dict is taken. Raises :class:`~rcproof.errors.CheckpointError`, also where a class
+    that the file names cannot be imported.
+    """
+    found = existing(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded: Any = torch.load(found, map_location="cpu", weights_only=False)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} names code that is not here", got=describe(error), fix="install the package it comes from"
+        ) from None
+    except Exception as error:
+        raise _damaged(path, error) from None
+    for key in ("model", "module"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), nn.Module):
+            loaded = loaded[key]
+    return loaded if isinstance(loaded, nn.Module) else _tensors(loaded, path)
+
+
+def _damaged(path: PathLike, error: Exception) -> CheckpointError:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first)
+
+
+def _tensors(loaded: Any, path: PathLike) -> dict[str, Tensor]:
+    """The state dict in what was loaded: itself, or the entry in which trainers keep it."""
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]

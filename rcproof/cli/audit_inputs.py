@@ -12,7 +12,6 @@ from rcproof.cli.common import check_size
 from rcproof.cli.describe import graph_representations
 from rcproof.cli.source import Source, count_inputs, known_shapes, representations_of, shapes_by_trial
 from rcproof.conjoined import Conjoined
-from rcproof.convert.build import uses_tied_layers
 from rcproof.convert.shapes import Shape
 from rcproof.errors import RcproofError, RepresentationError
 from rcproof.network.network import Network
@@ -74,8 +73,8 @@ def plan_audit(source: Source, wanted: Wanted) -> Plan:
 
 def _representations(source: Source) -> tuple[Reps, Reps | None]:
     model = source.model
-    if isinstance(model, Conjoined) or (isinstance(model, Network) and uses_tied_layers(model)):
-        if source.options.given:
+    if isinstance(model, Conjoined) or (isinstance(model, Network) and model.carries_strands):
+        if source.options.given and not source.imported.siamese:
             raise RcproofError(
                 f"{', '.join(source.options.given)} with a network that says its own representations",
                 got=repr(source.path),

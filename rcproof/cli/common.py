@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,8 @@ from rcproof.errors import RcproofError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rcproof.checkpoints.imported import ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +51,10 @@ class SourceOptions:
     final: tuple[str, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
     leaves: tuple[str, ...] = ()
+    architecture: str | None = None
+    lambdas: tuple[str, ...] = ()
+    allow_pickle: bool = False
+    arch: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -56,11 +62,25 @@ class SourceOptions:
         each = {"--input": self.inputs, "--output": self.outputs, "--merge": self.merge, "--final": self.final}
         return [name for name, value in each.items() if value]
 
+    def reading(self) -> ReadOptions:
+        """The options that say how SOURCE is read."""
+        from rcproof.checkpoints.imported import ReadOptions
+
+        if self.model is not None and self.arch is not None:
+            raise RcproofError("--model and --arch", got="both", expected="one: code of yours, or a preset")
+        lambdas = {}
+        for item in self.lambdas:
+            name, separator, what = item.partition("=")
+            if not separator or not name or not what:
+                raise RcproofError("--lambda", got=repr(item), expected="NAME=WHAT, for example lambda_1=rc")
+            lambdas[name] = what
+        return ReadOptions(self.architecture, lambdas, self.allow_pickle, self.arch, self.model, self.arguments())
+
     def arguments(self) -> dict[str, Any]:
         """``--model-args`` as a dictionary."""
         if self.model_args is None:
             return {}
-        if self.model is None:
+        if self.model is None and self.arch is None:
             raise RcproofError("--model-args without --model", fix="name the code that takes them")
         try:
             found = json.loads(self.model_args)
@@ -98,12 +118,34 @@ def check_size(shape: tuple[int, ...]) -> None:
         raise RcproofError(f"an input of shape {shape} is too large", expected=f"at most {LARGEST_INPUT} numbers")
 
 
+def reading_options(function: F) -> F:
+    """Decorate a command with the options that say how a file is read."""
+    options = [
+        click.option("--model", metavar="MODULE:CALLABLE", help="Code that builds a state dict's network; it is run."),
+        click.option("--model-args", metavar="JSON", help="Arguments of --model (or --arch) by name, as a JSON object."),
+        click.option("--arch", metavar="NAME", help="A preset for a network that people have: bpnet-lite, chrombpnet, "
+                     "factornet, deepsea, explainn."),
+        click.option("--architecture", metavar="FILE", help="The JSON configuration of a Keras network whose weights "
+                     "lie alone in SOURCE."),
+        click.option("--lambda", "lambdas", multiple=True, metavar="NAME=WHAT", help="What a Lambda layer of a Keras "
+                     "network does, since its code is never run: rc, flip-length, flip-channels, crop:L,R, identity."),
+        click.option("--allow-pickle", is_flag=True, help="Unpickle a whole module. Unpickling runs whatever code the "
+                     "file names, with your rights: only for files from people you trust with your account."),
+    ]  # fmt: skip
+    return decorated(function, options)
+
+
+def decorated(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
+    """A command with options, in the order in which they are listed."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def source_options(wrapping: bool) -> Callable[[F], F]:
     """The options that say what SOURCE is; with ``wrapping`` also those that conjoin it."""
     what = "Representation of an input: how the reverse complement acts on it. Repeat for each, in order."
     options = [
-        click.option("--model", metavar="MODULE:CALLABLE", help="Code that builds a state dict's network; it is run."),
-        click.option("--model-args", metavar="JSON", help="Arguments of --model by name, as a JSON object."),
         click.option("--input", "inputs", multiple=True, metavar="REP", help=f"{what} reversal (default), length, "
                      "fixed, pairs:T, perm:3,2,1,0, dna:TGCA, tokens:3,2,1,0,4."),
         click.option("--output", "outputs", multiple=True, metavar="REP", help="The same for an output. Default for "
@@ -123,12 +165,7 @@ def source_options(wrapping: bool) -> Callable[[F], F]:
                      "leaves whole; it is then lifted."),
     ]  # fmt: skip
 
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return lambda function: reading_options(decorated(function, options))
 
 
 def collect(values: dict[str, Any]) -> SourceOptions:

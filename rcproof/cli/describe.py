@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
+from rcproof.errors import RcproofError
 from rcproof.network.graph import Node
 from rcproof.network.network import Network, find_module, find_tensor
 from rcproof.nn.base import TiedLayer
@@ -72,6 +74,33 @@ def _own(module: nn.Module) -> bool:
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+def add_output_shapes(model: nn.Module, shapes: Sequence[Sequence[int]], rows: Sequence[dict[str, Any]]) -> None:
+    """Put into each row, as ``output``, the shape of what its layer gives for one example; none where it does not run."""
+    found: dict[str, list[int]] = {}
+    handles = []
+    for row in rows:
+        try:
+            layer = find_module(model, row["name"])
+        except RcproofError:
+            continue
+
+        def note(_: nn.Module, __: Any, result: Any, name: str = row["name"]) -> None:
+            if isinstance(result, Tensor):
+                found.setdefault(name, list(result.shape[1:]))
+
+        handles.append(layer.register_forward_hook(note))
+    try:
+        with torch.no_grad():
+            model(*(torch.zeros(1, *shape) for shape in shapes))
+    except Exception:  # whatever a network makes of zeros: shapes are a courtesy
+        found.clear()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for row in rows:
+        row["output"] = found.get(row["name"])
 
 
 def step_counts(model: Network) -> dict[str, int]:

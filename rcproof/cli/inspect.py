@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rcproof.cli.common import Command, Outcome, json_safe
+from rcproof.cli.common import Command, Outcome, collect, json_safe, reading_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rcproof.checkpoints import Header
+    from rcproof.cli.common import SourceOptions
+    from rcproof.conjoined import Conjoined
 
 SCHEMA = "rcproof-inspect/1"
 KINDS = {
@@ -26,28 +28,34 @@ KINDS = {
 
 @click.command("inspect", cls=Command)
 @click.argument("file")
-def command(file: str) -> Outcome:
-    """Show what FILE holds: representations, layers, parameters, metadata, certificate.
+@reading_options
+def command(file: str, **values: Any) -> Outcome:
+    """Show what FILE holds: representations, layers, shapes, parameters, metadata, certificate.
 
-    Files of rcproof's own say it all; of any other state dict (.safetensors, .pt, .pth, .ckpt) the tensors are listed.
-    Nothing in a file is executed.
+    Files of rcproof's own, Keras, ONNX and .pt2 files say it all, and of any other state dict the tensors are listed,
+    unless --model or --arch says what network they belong to. Nothing in a file is executed.
     """
-    from rcproof.checkpoints import read_header
-    from rcproof.checkpoints.native import KEY
-    from rcproof.cli.source import is_safetensors
-    from rcproof.files import existing
+    from rcproof.checkpoints import format_of
+    from rcproof.checkpoints.reading import FORMATS
 
-    existing(file)
-    data: dict[str, Any] = {"schema": SCHEMA, "file": file}
-    if is_safetensors(file) and _holds(file, KEY):
+    options = collect(values)
+    kind = format_of(file)
+    data: dict[str, Any] = {"schema": SCHEMA, "file": file, "format": FORMATS[kind], "notes": []}
+    if kind == "rcproof" and options.model is None:
+        from rcproof.checkpoints import read_header
+
         data |= _network(file, read_header(file))
-    else:
+    elif kind == "state dict" and options.model is None and options.arch is None and not options.allow_pickle:
         data |= _state_dict(file)
+    else:
+        data |= _imported(file, options)
 
     def show(console: Console) -> None:
         from rcproof.cli import tables
 
-        tables.line(console, f"{file}: {KINDS[data['kind']]}")
+        tables.line(console, f"{file}: {data['format']}; {KINDS[data['kind']]}")
+        for note in data["notes"]:
+            tables.line(console, f"note: {note}")
         if data["kind"] == "state dict":
             rows = [(name, tables.shape(t["shape"]), t["dtype"]) for name, t in data["tensors"].items()]
             tables.table(console, "tensors", ("name", "shape", "dtype"), rows)
@@ -64,18 +72,69 @@ def command(file: str) -> Outcome:
     return Outcome(data, show)
 
 
-def _holds(file: str, key: str) -> bool:
-    """Whether the metadata of a safetensors file have ``key``."""
-    from safetensors import SafetensorError, safe_open
+def _imported(file: str, options: SourceOptions) -> dict[str, Any]:
+    """A network in somebody else's format: layers with the shapes of what they give, and whether it is siamese."""
+    from rcproof.cli.describe import add_output_shapes, layer_rows, parameter_counts
+    from rcproof.cli.source import conjoined_if_siamese, pickle_warning
+    from rcproof.conjoined import Conjoined
+    from rcproof.convert.build import uses_tied_layers
+    from rcproof.errors import RcproofError
 
-    from rcproof.errors import CheckpointError
+    from rcproof.checkpoints import read_model
 
+    pickle_warning(file, options)
+    found = read_model(file, options.reading())
+    layers = layer_rows(found.model)
+    if found.shapes is not None:
+        add_output_shapes(found.model, found.shapes, layers)
+    counts = parameter_counts(found.model, layers)
+    data: dict[str, Any] = {"kind": "rcps" if uses_tied_layers(found.model) else "network", "merge": [], "final": []}
+    names, shapes = list(found.input_names), found.shapes
     try:
-        with safe_open(file, framework="pt") as handle:
-            return key in (handle.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file!r} is no safetensors file, or is damaged", got=reason) from None
+        found = conjoined_if_siamese(found, options)
+    except RcproofError as error:
+        found.notes.append(f"siamese, but {error}")
+    if isinstance(found.model, Conjoined):
+        data |= {"kind": "conjoined", **conjoined_facts(found.model)}
+    else:
+        data |= {"inputs": [], "outputs": []}
+    return {
+        **data,
+        "format": found.format,
+        "notes": found.notes,
+        "input_names": names,
+        "output_names": list(found.output_names),
+        "input_shapes": json_safe(shapes),
+        "layers": layers,
+        "parameters": counts,
+        "metadata": {
+            **({"inputs": _named(names, shapes)} if names else {}),
+            **({"outputs": ", ".join(found.output_names)} if found.output_names else {}),
+        },
+        "certificate": None,
+    }
+
+
+def _named(names: Sequence[str], shapes: Sequence[Any] | None) -> str:
+    """``dna (4, 1000), control (1)``: channels first."""
+    each = shapes or [None] * len(names)
+    return ", ".join(
+        name if size is None else f"{name} ({', '.join(map(str, size))})"
+        for name, size in zip(names, each, strict=False)
+    )
+
+
+def conjoined_facts(model: Conjoined) -> dict[str, Any]:
+    """What a conjoined network says of itself."""
+    from rcproof.cli.describe import final_names
+
+    outputs = ["by rank"] if model.outputs is None else [str(r) for r in model.outputs]
+    return {
+        "inputs": [str(r) for r in model.inputs],
+        "outputs": outputs,
+        "merge": list(model.merge),
+        "final": final_names(model, len(outputs)),
+    }
 
 
 def _state_dict(file: str) -> dict[str, Any]:
@@ -94,7 +153,7 @@ def _state_dict(file: str) -> dict[str, Any]:
 
 def _network(file: str, header: Header) -> dict[str, Any]:
     from rcproof.checkpoints import load
-    from rcproof.cli.describe import final_names, graph_representations, layer_rows, parameter_counts
+    from rcproof.cli.describe import graph_representations, layer_rows, parameter_counts
     from rcproof.conjoined import Conjoined
 
     model = load(file)
@@ -103,10 +162,7 @@ def _network(file: str, header: Header) -> dict[str, Any]:
     layers = layer_rows(model, lifted)
     data: dict[str, Any] = {"kind": header.kind, "inputs": [], "outputs": [], "merge": [], "final": []}
     if isinstance(model, Conjoined):
-        data["inputs"] = [str(r) for r in model.inputs]
-        data["outputs"] = ["by rank"] if model.outputs is None else [str(r) for r in model.outputs]
-        data["merge"] = list(model.merge)
-        data["final"] = final_names(model, len(data["outputs"]))
+        data |= conjoined_facts(model)
     elif header.kind == "rcps":
         data["inputs"], data["outputs"], data["merge"] = graph_representations(model)
     return {

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rcproof.checkpoints import Header, build_model, load, load_into, read_header, read_state_dict
-from rcproof.cli.common import SourceOptions, check_size
+from rcproof.checkpoints import Header, Imported, format_of, load, read_header, read_model
+from rcproof.cli.common import SourceOptions, check_size, printable
 from rcproof.conjoined import Conjoined
 from rcproof.convert.api import input_count
 from rcproof.convert.build import uses_tied_layers
@@ -36,93 +37,88 @@ class Source:
     path: str
     model: nn.Module
     options: SourceOptions
+    imported: Imported
     header: Header | None = None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the file says of itself, if it is one of ours."""
-        return {} if self.header is None else dict(self.header.metadata)
+        """What the file says of itself, if it is one of ours; else what it was."""
+        return {"source_format": self.imported.format} if self.header is None else dict(self.header.metadata)
 
 
 def read_source(path: str, options: SourceOptions) -> Source:
-    """The network in ``path``: a file of ours, or a state dict for the code that ``--model`` names.
+    """The network in ``path``, a file of any format that :func:`~rcproof.checkpoints.reading.read_model` knows.
 
-    Weights must be finite. The keys of a state dict may be those of the network or, with ``net.`` before each,
-    those of the network made conjoined.
+    A siamese graph becomes a conjoined network; what was recognised stands in ``imported.notes``. Weights must be
+    finite.
     """
     existing(path)
-    arguments = options.arguments()
-    if options.model is None:
-        header = read_header(path) if is_safetensors(path) else None
-        if header is None:
-            raise CheckpointError(
-                f"{path!r} is no safetensors file: it can only be a state dict",
-                fix="name the code that builds its network: --model MODULE:CALLABLE",
-            )
-        source = Source(path, load(path), options, header)
-    else:
-        module = build_model(options.model, arguments)
-        source = Source(path, fill(module, read_state_dict(path), path), options)
-    source.model.eval()
-    for name, tensor in [*source.model.named_parameters(), *source.model.named_buffers()]:
+    pickle_warning(path, options)
+    imported = read_model(path, options.reading())
+    header = read_header(path) if format_of(path) == "rcproof" and options.model is None else None
+    for name, tensor in [*imported.model.named_parameters(), *imported.model.named_buffers()]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"weights {name!r} of {path!r}", got="NaN or infinite values", expected="finite numbers"
             )
-    return source
+    if header is None:
+        imported = conjoined_if_siamese(imported, options)
+    return Source(path, imported.model, options, imported, header)
 
 
-def is_safetensors(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as safetensors files do: the length of a header, then the header."""
-    if os.fspath(path).endswith(".safetensors"):
-        return True
-    with open(path, "rb") as file:
-        first = file.read(9)
-    return len(first) == 9 and first[8:] == b"{" and int.from_bytes(first[:8], "little") < os.path.getsize(path)
+def pickle_warning(path: str, options: SourceOptions) -> None:
+    """Say what ``--allow-pickle`` means, before anything is unpickled."""
+    if options.allow_pickle:
+        click.echo(
+            f"warning: --allow-pickle: {printable(path)} is unpickled, which runs whatever code it names, with your "
+            "rights; this is safe only for a file from somebody you trust with your account",
+            err=True,
+        )
 
 
-def fill(module: nn.Module, state: dict[str, Tensor], path: str) -> nn.Module:
-    """Load a state dict whose keys are those of ``module``, or of it inside or outside its conjoined form."""
-    views = [(module, state)]
-    if isinstance(module, Conjoined):
-        views.append((module.net, state))
-    elif state and all(key.startswith("net.") for key in state):
-        views.append((module, {key.removeprefix("net."): tensor for key, tensor in state.items()}))
-    target, fitting = min(views, key=lambda view: len(set(view[0].state_dict()) ^ set(view[1])))
-    load_into(target, fitting, path)
-    return module
+def conjoined_if_siamese(imported: Imported, options: SourceOptions) -> Imported:
+    """The same, with a siamese graph as the conjoined network that it is; other networks unchanged."""
+    if type(imported.model) is not Network or uses_tied_layers(imported.model):
+        return imported
+    from rcproof.checkpoints.siamese import as_conjoined
+
+    return as_conjoined(imported, options.inputs or imported.inputs)
 
 
 def conjoined_of(source: Source) -> Conjoined:
     """The conjoined network: the source itself, or the source wrapped post hoc as the options say."""
     options, model = source.options, source.model
     if isinstance(model, Conjoined):
-        if options.given:
+        given = [name for name in options.given if name != "--input" or not source.imported.siamese]
+        if given:
             raise RcproofError(
-                f"{', '.join(options.given)} with a network that is conjoined already",
+                f"{', '.join(given)} with a network that is conjoined already",
                 got=f"{source.path!r}, which says its own representations, merge and final step",
                 fix="leave the options out, or give the network that reads one strand",
             )
         return model
     if uses_tied_layers(model):
         raise ConversionError(f"{source.path!r} holds an RCPS network already", fix="there is nothing to convert")
-    finals = [None if name == "none" else name for name in options.final]
+    imported = source.imported
+    finals = [None if name == "none" else name for name in options.final or imported.final or ()]
     inputs, outputs = representations_of(source)
     return Conjoined(
         model,
         inputs=inputs,
         outputs=outputs,
-        merge=options.merge or "mean",
+        merge=options.merge or imported.merge or "mean",
         final=finals[0] if len(finals) == 1 else finals or None,
     ).eval()
 
 
 def representations_of(source: Source) -> tuple[tuple[Representation, ...], tuple[Representation, ...] | None]:
     """Of the inputs and outputs, by the options, else as the network says, else the defaults (outputs: by rank)."""
-    options, model = source.options, source.model
+    options, model, imported = source.options, source.model, source.imported
     said = model if isinstance(model, BranchNet) else None
-    inputs: Sequence[str] = options.inputs or (said.input_representations if said else ("reversal",))
-    outputs: Sequence[str] | None = options.outputs or (said.output_representations if said else None)
+    inputs: Sequence[str] = options.inputs or imported.inputs or (said.input_representations if said else ("reversal",))
+    outputs: Sequence[str] | None = (
+        options.outputs or imported.outputs or (said.output_representations if said else None)
+    )
     return representations(inputs), None if outputs is None else representations(outputs)
 
 
@@ -133,6 +129,10 @@ def known_shapes(source: Source, count: int) -> tuple[Shape, ...] | None:
         raise RcproofError("--shape", got=f"{len(shapes)} shapes for {count} inputs", expected="one for each input")
     net = source.model.net if isinstance(source.model, Conjoined) else source.model
     stated = None if shapes or source.header is None else header_shapes(source.header, count, source.path)
+    if stated is None and not shapes and source.header is None and len(source.imported.shapes or ()) == count:
+        stated = source.imported.shapes
+        for shape in stated or ():
+            check_size(shape)
     if stated is not None:
         return stated
     if not shapes and isinstance(net, BranchNet):
@@ -173,8 +173,8 @@ def count_inputs(model: nn.Module, inputs: Sequence[Representation]) -> int:
 def read_converted(path: str) -> tuple[Network, Header]:
     """The RCPS network in a file of ours, with what the file says of it."""
     existing(path)
-    if not is_safetensors(path):
-        raise CheckpointError(f"{path!r} is no safetensors file", expected="the result of rcproof convert")
+    if format_of(path) != "rcproof":
+        raise CheckpointError(f"{path!r} is no safetensors file of rcproof's", expected="the result of rcproof convert")
     header = read_header(path)
     if header.kind != "rcps":
         kind = "an ordinary network" if header.kind == "network" else f"a {header.kind} network"

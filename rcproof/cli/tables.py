@@ -65,13 +65,16 @@ def tensors(console: Console, data: Mapping[str, Any]) -> None:
 def layers(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """The layers, in the order in which they run."""
     cells = []
+    known = any(row.get("output") for row in rows)
     for row in rows:
         shapes = ", ".join(f"{key or 'value'} {shape(t['shape'])}" for key, t in row["tensors"].items())
         dtypes = "/".join(
             sorted({t["dtype"] for t in row["tensors"].values() if t["shape"] or len(row["tensors"]) == 1})
         )
-        cells.append((row["name"], row["type"], row["role"], row["rule"], row["lemma"], shapes, dtypes))
-    table(console, "layers", ("name", "type", "weights", "rule", "lemma", "shapes", "dtype"), cells)
+        last = (shape(row["output"]),) if known else ()
+        cells.append((row["name"], row["type"], row["role"], row["rule"], row["lemma"], shapes, dtypes, *last))
+    columns = ("name", "type", "weights", "rule", "lemma", "shapes", "dtype", *(("output",) if known else ()))
+    table(console, "layers", columns, cells)
 
 
 def parameters(console: Console, counts: Mapping[str, int]) -> None:

@@ -74,6 +74,11 @@ class Network(nn.Module):
         return self._graph
 
     @property
+    def carries_strands(self) -> bool:
+        """Whether it is an RCPS network, with strand pairs on the way, rather than a network of one strand."""
+        return any(n.kind in ("closed", "stacked") for n in self._graph.nodes)
+
+    @property
     def input_count(self) -> int:
         """How many tensors it takes."""
         return len(self._inputs)

@@ -88,7 +88,8 @@ def test_conjoined_networks(name: str, passes: int, tmp_path: Path) -> None:
     (c,) = holding.cases_of(case, kinds=("random",), shifts=(0,))
     prefix = "net.net." if name == "one layer alone" else "net."
     assert set(state(loaded)) >= {prefix + k for k in case.build().state_dict()}
-    check_equivalence(model, loaded, [c], tolerance=0.0, gradients=False).raise_if_failed()
+    # Weights read from a file may be aligned otherwise in memory, and a matrix product then sums in another order.
+    check_equivalence(model, loaded, [c], tolerance=1e-15, gradients=False).raise_if_failed()
     assert (loaded.passes, loaded.merge, loaded.inputs, loaded.outputs) == (
         model.passes, model.merge, model.inputs, model.outputs,
     )  # fmt: skip

@@ -50,7 +50,7 @@ class Plan:
 def plan_audit(source: Source, wanted: Wanted) -> Plan:
     """Inputs and representations for an audit of ``source``; errors for what does not fit."""
     model = prepare(source.model, torch.float64)
-    inputs, outputs = _representations(source)
+    inputs, outputs = network_representations(source)
     shapes = known_shapes(source, len(inputs))
     records = None if wanted.fasta is None else read_fasta(wanted.fasta)
     if shapes is None:
@@ -68,10 +68,11 @@ def plan_audit(source: Source, wanted: Wanted) -> Plan:
     if records is not None:
         case, facts = _from_records(case, shapes, inputs, records, wanted)
         names = [record.name for record in records]
-    return Plan(model, case, names, shapes, inputs, _outputs(model, case, outputs), facts)
+    return Plan(model, case, names, shapes, inputs, output_representations(model, case, outputs), facts)
 
 
-def _representations(source: Source) -> tuple[Reps, Reps | None]:
+def network_representations(source: Source) -> tuple[Reps, Reps | None]:
+    """Of the inputs and outputs: as the network says, else as the options or the defaults say."""
     model = source.model
     if isinstance(model, Conjoined) or (isinstance(model, Network) and model.carries_strands):
         if source.options.given and not source.imported.siamese:
@@ -89,7 +90,7 @@ def _representations(source: Source) -> tuple[Reps, Reps | None]:
     return (inputs * count if len(inputs) == 1 else inputs), outputs
 
 
-def _outputs(model: nn.Module, case: InputCase, given: Reps | None) -> Reps:
+def output_representations(model: nn.Module, case: InputCase, given: Reps | None) -> Reps:
     """One representation an output; defaults by rank, as :class:`Conjoined` has them."""
     try:
         with torch.no_grad():

@@ -122,7 +122,7 @@ def reading_options(function: F) -> F:
     """Decorate a command with the options that say how a file is read."""
     options = [
         click.option("--model", metavar="MODULE:CALLABLE", help="Code that builds a state dict's network; it is run."),
-        click.option("--model-args", metavar="JSON", help="Arguments of --model (or --arch) by name, as a JSON object."),
+        click.option("--model-args", metavar="JSON", help="Arguments of --model or --arch by name, as a JSON object."),
         click.option("--arch", metavar="NAME", help="A preset for a network that people have: bpnet-lite, chrombpnet, "
                      "factornet, deepsea, explainn."),
         click.option("--architecture", metavar="FILE", help="The JSON configuration of a Keras network whose weights "

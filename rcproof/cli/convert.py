@@ -61,13 +61,17 @@ def command(source: str, out: str, report: str | None, couple: tuple[str, ...], 
         temporary = stack.enter_context(replacing(out))
         config = ConvertConfig(leaves=options.leaves, **values)
         data, shown = _convert(given, config, couple, temporary, step)
-        data = {"schema": SCHEMA, "source": source, "out": out, **data}
+        about = {"source_format": given.imported.format, "notes": given.imported.notes}
+        data = {"schema": SCHEMA, "source": source, "out": out, **about, **data}
         if written is not None:
             written.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
     def show(console: Console) -> None:
         from rcproof.cli import tables
 
+        tables.line(console, f"{source}: {data['source_format']}")
+        for note in data["notes"]:
+            tables.line(console, f"note: {note}")
         tables.conversion(console, data, shown)
         size = Path(out).stat().st_size
         tables.line(

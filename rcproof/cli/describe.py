@@ -77,7 +77,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def add_output_shapes(model: nn.Module, shapes: Sequence[Sequence[int]], rows: Sequence[dict[str, Any]]) -> None:
-    """Put into each row, as ``output``, the shape of what its layer gives for one example; none where it does not run."""
+    """Put into each row, as ``output``, the shape of what its layer gives for one example; None if that is unknown."""
     found: dict[str, list[int]] = {}
     handles = []
     for row in rows:

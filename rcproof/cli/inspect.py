@@ -74,13 +74,12 @@ def command(file: str, **values: Any) -> Outcome:
 
 def _imported(file: str, options: SourceOptions) -> dict[str, Any]:
     """A network in somebody else's format: layers with the shapes of what they give, and whether it is siamese."""
+    from rcproof.checkpoints import read_model
     from rcproof.cli.describe import add_output_shapes, layer_rows, parameter_counts
     from rcproof.cli.source import conjoined_if_siamese, pickle_warning
     from rcproof.conjoined import Conjoined
     from rcproof.convert.build import uses_tied_layers
     from rcproof.errors import RcproofError
-
-    from rcproof.checkpoints import read_model
 
     pickle_warning(file, options)
     found = read_model(file, options.reading())

@@ -23,19 +23,26 @@ SCHEMA = "rcproof-verify/1"
 
 @click.command("verify", cls=Command)
 @click.argument("source")
-@click.argument("converted")
+@click.argument("converted", required=False)
 @source_options(wrapping=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs drawn.")
-def command(source: str, converted: str, seed: int, **values: Any) -> Outcome:
+def command(source: str, converted: str | None, seed: int, **values: Any) -> Outcome:
     """Check that CONVERTED computes what SOURCE computes, from the two files alone.
 
     The options say what SOURCE is, as for `rcproof convert`. In float64: outputs and input gradients agree on inputs
     of every kind and of every length tried; CONVERTED is equivariant; its two layouts agree; examples of a batch do
     not influence each other; every tensor is where the certificate says it came from.
 
+    Without CONVERTED, a network that is RCPS or conjoined already is checked by itself: that it is equivariant and not
+    constant, which says nothing of what it computes.
+
     Exit code: 0 if all of it holds, 1 if not, 2 if the input cannot be used.
     """
     options = collect(values)
+    if converted is None:
+        from rcproof.cli.verify_alone import verify_alone
+
+        return verify_alone(source, options, seed)
     with progress(7) as step:
         step("reading the files")
         from rcproof.cli.describe import final_names, graph_representations

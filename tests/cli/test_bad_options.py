@@ -108,7 +108,6 @@ def test_verify_needs_an_rcps_network(source: Path, state: Path, tmp_path: Path)
     assert_refused(["verify", source, source], "a conjoined network", "RCPS")
     assert_refused(["verify", source, saved(net(), tmp_path / "plain.safetensors")], "an ordinary network")
     assert_refused(["verify", source, state], "no safetensors file")
-    assert_refused(["verify", source], "CONVERTED")
 
 
 def test_audit(source: Path, tmp_path: Path) -> None:

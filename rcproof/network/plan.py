@@ -68,7 +68,9 @@ def fill(value: Any, env: dict[str, Any]) -> Any:
     return value
 
 
-class _Compiler:
+class Compiler:
+    """Chooses a layout for every node of a graph and makes the steps."""
+
     def __init__(self, graph: Graph, network: nn.Module, layout: str) -> None:
         from rcproof.network.network import find_module
 
@@ -202,7 +204,7 @@ class _Compiler:
 
 def compile_plan(graph: Graph, network: nn.Module, layout: str) -> list[Step]:
     """The steps that run ``graph`` in ``layout``."""
-    return _Compiler(graph, network, layout).compile()
+    return Compiler(graph, network, layout).compile()
 
 
 def free_early(steps: list[Step], keep: set[str]) -> None:

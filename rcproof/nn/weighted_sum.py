@@ -18,7 +18,7 @@ def _columns(length: int, symmetric: bool) -> int:
     return (length + 1) // 2 if symmetric else length
 
 
-def _full(weight: Tensor, length: int, symmetric: bool) -> Tensor:
+def full_rows(weight: Tensor, length: int, symmetric: bool) -> Tensor:
     """(F, ⌈L/2⌉) → (F, L) with w[c, l] = w[c, L−1−l]; the middle of an odd length is stored once."""
     return torch.cat([weight, weight[:, : length // 2].flip(1)], dim=1) if symmetric else weight
 
@@ -59,7 +59,7 @@ class WeightedSum1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check(x, self.channels, self.length, self)
-        y = torch.einsum("ncl,cl->nc", x, _full(self.weight, self.length, self.symmetric))
+        y = torch.einsum("ncl,cl->nc", x, full_rows(self.weight, self.length, self.symmetric))
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
@@ -106,7 +106,7 @@ class RCPSWeightedSum1d(TiedLayer):
 
     def batched(self, s: Tensor) -> Tensor:
         _check(s, self.channels, self.length, self)
-        weight = _full(self.weight, self.length, self.symmetric)
+        weight = full_rows(self.weight, self.length, self.symmetric)
         y = torch.einsum("ncl,cl->nc", s, weight[: self.channels])
         if self.coupled:
             y = y + torch.einsum("ncl,cl->nc", partner(s), weight[self.channels :])
@@ -114,7 +114,7 @@ class RCPSWeightedSum1d(TiedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         _check(x, 2 * self.channels, self.length, self)
-        weight = _full(self.weight, self.length, self.symmetric)
+        weight = full_rows(self.weight, self.length, self.symmetric)
         y = torch.einsum("ncl,cl->nc", x, tie(weight[: self.channels]))
         if self.coupled:
             # Channel c of the given strand couples to channel c of the stored half, as it lies.

@@ -287,6 +287,12 @@ def recurrent(module: nn.RNNBase, site: Site) -> Rewrite | None:
     return _sequence_block(module.batch_first, site, "a recurrent layer")
 
 
+@rule(tied.Recurrent)
+def recurrent_channels_first(module: tied.Recurrent, site: Site) -> Rewrite | None:
+    _batch_first(site, "a recurrent layer")
+    return Rewrite(None, "lifted", "T2", lifted=True)
+
+
 @rule(nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 def attention(module: Any, site: Site) -> Rewrite | None:
     first = module.layers[0].self_attn if isinstance(module, nn.TransformerEncoder) else module

@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from rcproof.errors import TraceError
+from rcproof.errors import RcproofError, TraceError
 from rcproof.network.fx import to_fx
 from rcproof.network.network import Network, find_module
 from rcproof.network.ops import name_of, writes_in_place
 from rcproof.nn.base import TiedLayer
+from rcproof.nn.recurrent import Recurrent
 from rcproof.nn.weighted_sum import WeightedSum1d
 
 #: An unusual number of examples, so that no other axis of an example has this size by design.
 EXAMPLE_BATCH = 5
 
-_OWN_LAYERS: tuple[type[nn.Module], ...] = (WeightedSum1d, TiedLayer)
+_OWN_LAYERS: tuple[type[nn.Module], ...] = (Recurrent, WeightedSum1d, TiedLayer)
 
 
 class _Proxy(fx.Proxy):
@@ -206,7 +207,10 @@ class Recorder(fx.Interpreter):
     def fetch_attr(self, target: str) -> Any:
         found = constant(self.owner or self.module, target)
         if found is None:
-            return super().fetch_attr(target)
+            try:
+                return find_module(self.module, target)  # `getattr` is misled by a layer called "forward" or "type"
+            except RcproofError:
+                return super().fetch_attr(target)
         return found if self.owner is None else found.to("meta")
 
 

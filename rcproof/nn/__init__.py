@@ -21,6 +21,7 @@ from rcproof.nn.pooling import (
     RCPSLPPool1d,
     RCPSMaxPool1d,
 )
+from rcproof.nn.recurrent import Recurrent
 from rcproof.nn.weighted_sum import RCPSWeightedSum1d, WeightedSum1d
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "RCPSLinear",
     "RCPSMaxPool1d",
     "RCPSWeightedSum1d",
+    "Recurrent",
     "StrandSum",
     "TiedLayer",
     "WeightedSum1d",

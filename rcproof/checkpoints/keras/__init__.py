@@ -19,11 +19,13 @@ def read_keras(path: PathLike, options: ReadOptions | None = None) -> Imported:
 
     options = options or ReadOptions()
     found = read_keras_model(path, options)
-    network, inputs, outputs = build(found, options)
+    notes: list[str] = []
+    network, inputs, outputs = build(found, options, notes)
     shapes = [value.held_shape() for value in inputs if None not in value.shape]
     return Imported(
         network,
         format=f"Keras {found.version} ({found.backend}), {found.container}",
+        notes=notes,
         input_names=tuple(found.calls[i].layer for i in found.inputs),
         output_names=tuple(found.calls[source.call].layer for source in found.outputs),
         shapes=tuple(shapes) if len(shapes) == len(inputs) else None,

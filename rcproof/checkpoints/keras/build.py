@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,9 @@ class Site:
     inputs: list[Value]
     path: str
     call: Call
+    model: KerasModel
     options: Any = None
+    notes: list[str] = field(default_factory=list)
 
     # -- what the file says ----------------------------------------------------------------------------
     @property
@@ -220,20 +222,24 @@ class Site:
         return value
 
 
-def build(model: KerasModel, options: Any = None) -> tuple[Network, list[Value], list[Value]]:
+def build(
+    model: KerasModel, options: Any = None, notes: list[str] | None = None
+) -> tuple[Network, list[Value], list[Value]]:
     """The network, its inputs and its outputs, channels first; paths of layers are their names in the file.
 
+    What had to be assumed is added to ``notes``, one line each.
     Raises :class:`~rcproof.errors.CheckpointError` for a layer or an option that has no form here, naming it.
     """
     import rcproof.checkpoints.keras.layers  # noqa: F401 (registers every family)
 
     graph = GraphBuilder()
+    notes = [] if notes is None else notes
     results: list[list[Value]] = []
     paths = _paths(model.layers)
     for call in model.calls:
         spec = model.layers[call.layer]
         inputs = [results[s.call][s.tensor] for s in call.inputs]
-        site = Site(graph, spec, inputs, paths[spec.name], call, options)
+        site = Site(graph, spec, inputs, paths[spec.name], call, model, options, notes)
         if spec.kind not in LAYERS:
             raise site.error("no such layer is known", expected="one of the layers that the README lists")
         made = LAYERS[spec.kind](site)
@@ -241,7 +247,7 @@ def build(model: KerasModel, options: Any = None) -> tuple[Network, list[Value],
     outputs = []
     for source in model.outputs:
         value, call = results[source.call][source.tensor], model.calls[source.call]
-        site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, options)
+        site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, model, options, notes)
         outputs.append(site.as_keras(value) if value.form in ("vector", "image") else value)
     network = graph.network([value.ref for value in outputs])
     return network, [results[i][0] for i in model.inputs], outputs

@@ -1,7 +1,8 @@
 """From a Keras network as data to a graph of torch layers, channels first.
 
 A value is held in the form that the strand algebra speaks in: what Keras calls (L, C) is held as (C, L). An image of old
-networks, whose second spatial axis is 1 or the four bases, is held as (channels, L) too. Flattening then lists values in
+networks, whose second spatial axis is 1 or the four bases, is held as (channels, L) too, and so is the (C, L) of layers
+with ``data_format="channels_first"``. Flattening then lists values in
 another order than Keras does; the order travels with the value (:class:`Value`) and ends in the rows of the next dense
 kernel, so that the layers stay ordinary ones.
 """
@@ -40,7 +41,8 @@ class Value:
             (product of the axes other than ``length``, in Keras's order; L). ``vector``: Keras (C,), held as (C,) in
             the order ``order``. ``tensor``: as Keras has it.
         order: of a vector: place i of Keras is held at ``order[i]``; None if they agree.
-        length: of an image: which axis of Keras is the length.
+        length: of an image or a sequence: which axis of Keras is the length. A sequence with 1 is Keras (C, L), held
+            as it is; only layers that say ``either_axis`` see one.
     """
 
     ref: Ref
@@ -50,14 +52,14 @@ class Value:
     length: int = 0
 
     @property
+    def rest(self) -> Shape:
+        """The axes of Keras other than the length; of a sequence and an image they are held as one."""
+        return self.shape[: self.length] + self.shape[self.length + 1 :]
+
+    @property
     def channels(self) -> int:
         """The size of axis 1 as it is held; an error if the file does not fix it."""
-        if self.form == "image":
-            sizes = [n for i, n in enumerate(self.shape) if i != self.length]
-        elif self.form == "sequence":
-            sizes = [self.shape[1]]
-        else:
-            sizes = [self.shape[0]] if self.shape else [1]
+        sizes = self.rest if self.form in ("sequence", "image") else self.shape[:1]
         if any(n is None for n in sizes):
             raise CheckpointError("a number of channels that the file leaves open", got=f"shape {self.shape}")
         return math.prod(n for n in sizes if n is not None)
@@ -65,7 +67,16 @@ class Value:
     @property
     def steps(self) -> int | None:
         """The length, of a sequence or an image; None if it is not fixed."""
-        return self.shape[0] if self.form == "sequence" else self.shape[self.length]
+        return self.shape[self.length]
+
+    def axis(self, number: int) -> int | None:
+        """The axis, the batch counted, that holds axis ``number`` of Keras, the batch not; None if with others."""
+        if self.form in ("vector", "tensor"):
+            return number + 1
+        if number == self.length:
+            return 2
+        others = [n for i, n in enumerate(self.shape) if i not in (number, self.length)]
+        return 1 if all(n == 1 for n in others) else None
 
     def held_shape(self) -> tuple[int, ...]:
         """The shape as it is held, without the batch; an error if it is not fixed."""
@@ -74,34 +85,57 @@ class Value:
         sizes = tuple(int(n) for n in self.shape if n is not None)
         if math.prod(sizes) > LARGEST:
             raise CheckpointError("a value too large to rearrange", got=f"shape {sizes}")
-        if self.form == "sequence":
-            return sizes[1], sizes[0]
-        if self.form == "image":
-            return self.channels, sizes[self.length]
-        return sizes
+        return (self.channels, sizes[self.length]) if self.form in ("sequence", "image") else sizes
 
     def indices(self) -> Array:
         """An array in Keras's shape that says at which flat position each element is held."""
         held = np.arange(math.prod(self.held_shape())).reshape(self.held_shape())
-        if self.form == "sequence":
-            return held.T
-        if self.form == "image":
-            rest = [int(n) for i, n in enumerate(self.shape) if i != self.length and n is not None]
-            return np.moveaxis(held.reshape(*rest, -1), -1, self.length)
+        if self.form in ("sequence", "image"):
+            sizes = [int(n) for n in self.rest if n is not None]
+            return np.moveaxis(held.reshape(*sizes, held.shape[1]), -1, self.length)
         return held if self.order is None else held[self.order]
+
+    def held_array(self, array: Array) -> Array:
+        """An array that Keras broadcasts against the value, as it broadcasts against the value as it is held.
+
+        Of sequences and images (channels, L), where either can be 1; of vectors (channels,) or (1,).
+        """
+        array = array.reshape((1,) * (len(self.shape) - array.ndim) + array.shape)
+        fits = all(m in (1, n) for m, n in zip(array.shape, self.shape, strict=True))
+        if not fits:
+            raise CheckpointError("an array that does not fit", got=f"shape {array.shape}", expected=f"{self.shape}")
+        if self.form == "tensor":
+            return array
+        if self.form == "vector":
+            if self.order is None or len(array) == 1:
+                return array
+            held = np.empty_like(array)
+            held[self.order] = array
+            return held
+        moved = np.moveaxis(array, self.length, -1)
+        if any(m != 1 for m in moved.shape[:-1]):
+            if self.channels * moved.shape[-1] > LARGEST:
+                raise CheckpointError("a value too large to rearrange", got=f"shape {self.shape}")
+            moved = np.broadcast_to(moved, (*(int(n) for n in self.rest if n is not None), moved.shape[-1]))
+        return np.ascontiguousarray(moved.reshape(-1, moved.shape[-1]))
 
 
 Builder = Callable[["Site"], Value | Sequence[Value]]
 LAYERS: dict[str, Builder] = {}
 
+#: Kinds of layers that take sequences with either axis as the length; the others get (L, C).
+EITHER_AXIS: set[str] = set()
 
-def layer(*kinds: str) -> Callable[[Builder], Builder]:
+
+def layer(*kinds: str, either_axis: bool = False) -> Callable[[Builder], Builder]:
     """Register how layers of these kinds are built; see :class:`Site` for what the function is given."""
 
     def register(function: Builder) -> Builder:
         for kind in kinds:
             assert kind not in LAYERS, kind
             LAYERS[kind] = function
+            if either_axis:
+                EITHER_AXIS.add(kind)
         return function
 
     return register
@@ -123,6 +157,7 @@ class Site:
     model: KerasModel
     options: Any = None
     notes: list[str] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     # -- what the file says ----------------------------------------------------------------------------
     @property
@@ -166,6 +201,22 @@ class Site:
             raise self.error("input", got=f"shape {value.shape}, held as a {value.form}", expected=f"a {form}")
         return value
 
+    def keep(self, what: Any) -> Any:
+        """What this layer kept at its first call: a layer that is called again was built for its first input."""
+        return self.kept.setdefault(self.path, what)
+
+    def keep_same(self, what: Any) -> None:
+        """An error unless ``what``, on which the torch layer depends, is what it was at the first call."""
+        if self.keep(what) != what:
+            raise self.error("inputs of its calls", got="shapes for which its torch layers differ", expected="one shape")
+
+    def sequence(self, length: int, value: Value | None = None) -> Value:
+        """The only input (or ``value``); a sequence with that axis of Keras as its length, transposed if need be."""
+        value = value or self.need("sequence")
+        if value.form != "sequence" or value.length == length:
+            return value
+        return replace(value, ref=self.function("torch.transpose", value.ref, 1, 2), length=length)
+
     # -- what comes out ----------------------------------------------------------------------------------
     def module(self, make: Callable[[], nn.Module], *args: Any, part: str = "") -> Ref:
         """Call the torch layer at the path of this layer (or a part of it), making it the first time."""
@@ -187,21 +238,27 @@ class Site:
 
         return activate(self, self.get("activation", "linear"), replace(like, ref=ref, shape=shape))
 
-    def rearranged(self, value: Value, indices: Array) -> Value:
+    def rearranged(self, value: Value, indices: Array, length: int = 0) -> Value:
         """The value whose elements are those at ``indices`` of ``value``, as Keras would see it.
 
-        ``indices`` has the new shape of Keras; see :meth:`Value.indices`. A vector costs nothing: its order
-        travels with it.
+        ``indices`` has the new shape of Keras, with the axis ``length``; see :meth:`Value.indices`. A vector costs
+        nothing: its order travels with it.
         """
-        flat = value.ref if value.form == "vector" else self.function("torch.flatten", value.ref, 1)
         shape = tuple(int(n) for n in indices.shape)
-        if indices.ndim == 1:
+        form = {1: "vector", 2: "sequence", 3: "image"}.get(indices.ndim, "tensor")
+        if form == "vector":
             order = None if np.array_equal(indices, np.arange(len(indices))) else indices
-            return Value(flat, shape, "vector", order)
-        held = indices.T if indices.ndim == 2 else indices
-        chosen = self._select(flat, held.ravel())
-        made = self.function("Tensor.unflatten", chosen, 1, tuple(held.shape))
-        return Value(made, shape, "sequence" if indices.ndim == 2 else "tensor")
+            return Value(self._flat(value), shape, form, order)
+        held = indices if form == "tensor" else np.moveaxis(indices, length, -1)
+        made = Value(value.ref, shape, form, length=length)
+        sizes = made.held_shape()
+        if value.held_shape() != sizes or not np.array_equal(held.ravel(), np.arange(held.size)):
+            chosen = self._select(self._flat(value), held.ravel())
+            made = replace(made, ref=self.function("Tensor.unflatten", chosen, 1, sizes))
+        return made
+
+    def _flat(self, value: Value) -> Ref:
+        return value.ref if value.form == "vector" else self.function("torch.flatten", value.ref, 1)
 
     def _select(self, flat: Ref, order: Array) -> Ref:
         if np.array_equal(order, np.arange(len(order))):
@@ -212,11 +269,12 @@ class Site:
     def as_keras(self, value: Value) -> Value:
         """``value`` held in the order and shape of Keras: a vector without an order, or a plain tensor."""
         if value.form == "sequence":
-            return replace(value, ref=self.function("torch.transpose", value.ref, 1, 2), form="tensor")
+            as_is = value.length == 1
+            ref = value.ref if as_is else self.function("torch.transpose", value.ref, 1, 2)
+            return replace(value, ref=ref, form="tensor", length=0)
         if value.form == "image":
-            flat, order = self.function("torch.flatten", value.ref, 1), value.indices()
-            chosen = self._select(flat, order.ravel())
-            return Value(self.function("Tensor.unflatten", chosen, 1, tuple(order.shape)), value.shape, "tensor")
+            apart = self.function("Tensor.unflatten", value.ref, 1, tuple(int(n) for n in value.rest if n is not None))
+            return Value(self.function("torch.movedim", apart, -1, value.length + 1), value.shape, "tensor")
         if value.order is not None:
             return replace(value, ref=self._select(value.ref, value.order), order=None)
         return value
@@ -235,11 +293,14 @@ def build(
     graph = GraphBuilder()
     notes = [] if notes is None else notes
     results: list[list[Value]] = []
+    kept: dict[str, Any] = {}
     paths = _paths(model.layers)
     for call in model.calls:
         spec = model.layers[call.layer]
         inputs = [results[s.call][s.tensor] for s in call.inputs]
-        site = Site(graph, spec, inputs, paths[spec.name], call, model, options, notes)
+        site = Site(graph, spec, inputs, paths[spec.name], call, model, options, notes, kept)
+        if spec.kind not in EITHER_AXIS:
+            site.inputs = [site.sequence(0, value) for value in inputs]
         if spec.kind not in LAYERS:
             raise site.error("no such layer is known", expected="one of the layers that the README lists")
         made = LAYERS[spec.kind](site)
@@ -248,7 +309,8 @@ def build(
     for source in model.outputs:
         value, call = results[source.call][source.tensor], model.calls[source.call]
         site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, model, options, notes)
-        outputs.append(site.as_keras(value) if value.form in ("vector", "image") else value)
+        plain = value.form == "image" and sum(n != 1 for n in value.rest) < 2
+        outputs.append(value if value.form == "sequence" or plain else site.as_keras(value))
     network = graph.network([value.ref for value in outputs])
     return network, [results[i][0] for i in model.inputs], outputs
 

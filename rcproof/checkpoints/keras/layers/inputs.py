@@ -1,4 +1,4 @@
-"""Inputs: what Keras calls (L, C) comes in as (C, L)."""
+"""Inputs: what Keras calls (L, C) comes in as (C, L), and so does (C, L) if the layers read it so."""
 
 from __future__ import annotations
 
@@ -10,22 +10,37 @@ from rcproof.checkpoints.keras.build import Site, Value, layer
 BASES = 4
 
 
-@layer("InputLayer")
+@layer("InputLayer", either_axis=True)
 def _input(site: Site) -> Value:
     shape = tuple(site.get("shape", ()))
     ref = site.graph.input(site.spec.name)
     if len(shape) == 1:
         return Value(ref, shape, "vector")
+    first = _data_format(site) == "channels_first"
     if len(shape) == 2:
-        return Value(ref, shape, "sequence")
+        # Four of something that is no channel is bases all the same: such networks begin with a Permute.
+        bases_first = shape[0] == BASES != shape[1]
+        return Value(ref, shape, "sequence", length=1 if first or bases_first else 0)
     if len(shape) == 3:
-        return replace(Value(ref, shape, "image"), length=_length_axis(site, shape))
+        return replace(Value(ref, shape, "image"), length=_length_axis(site, shape, first))
     raise site.error("shape", got=shape, expected="one, two or three axes beside the batch")
 
 
-def _length_axis(site: Site, shape: tuple[int | None, ...]) -> int:
+def _data_format(site: Site) -> str:
+    """Where the channels of the input are: as the first layer on the way that knows such a thing has it."""
+    calls = site.model.calls
+    reached = {next(i for i, call in enumerate(calls) if call is site.call)}
+    for i, call in enumerate(calls):
+        if i in reached or any(source.call in reached for source in call.inputs):
+            found = site.model.layers[call.layer].config.get("data_format")
+            if isinstance(found, str):
+                return found
+            reached.add(i)
+    return "channels_last"
+
+
+def _length_axis(site: Site, shape: tuple[int | None, ...], first: bool) -> int:
     """Which axis of an image is the length: the spatial one that is neither 1 nor the bases."""
-    first = site.get("data_format", "channels_last") == "channels_first"
     channel = 0 if first else 2
     spatial = [i for i in range(3) if i != channel]
     long = [i for i in spatial if shape[i] != 1]

@@ -112,10 +112,10 @@ def on_stacked(layer: TiedLayer, site: Site) -> Ref:
     """``layer(x)``, which takes and gives stacked values, as ordinary nodes."""
     if has_stacked_form(layer, site.rank):
         return STACKED[type(layer)][1](layer, site)
-    nodes, rows = site.nodes, 2 * site.shape[0]
+    nodes, rows, shape = site.nodes, 2 * site.shape[0], site.shape
     if layer.source is None:
-        site.shape = (rows, site.shape[1] // 2, *site.shape[2:])
-        like, site.x = site.x, nodes.batched_from_stacked(site.x, site.rank)
+        site.shape = (rows, shape[1] // 2, *shape[2:])
+        like, site.x = site.x, nodes.batched_from_stacked(site.x, shape)
     else:
         like, site.x = site.x, nodes.batched_from_closed(site.x, layer.source, site.shape, site.dtype)
         site.shape = (rows, *site.shape[1:])
@@ -238,11 +238,16 @@ def linear_batched(m: tied.RCPSLinear, site: Site) -> Ref:
 def linear_stacked(m: tied.RCPSLinear, site: Site) -> Ref:
     """One dense layer with weight tie(V), or one a strand where they are not coupled."""
     if m.coupled or m.source is not None:
-        return site.layer("stacked", m, lambda: _linear(tie(m.weight, m.source or "reversal"), _tied(m.bias)))
-    own, other = site.nodes.channels(site.x)
+        y = site.layer("stacked", m, lambda: _linear(tie(m.weight, m.source or "reversal"), _tied(m.bias)))
+        site.nodes.fixed.add(y.name)
+        return y
+    site.nodes.fixed.add(site.x.name)
+    own, other = site.nodes.channels(site.x, site.shape)
     first = site.layer("own", m, lambda: _linear(m.weight, m.bias), own)
     turned = lambda: _linear(mirror(m.weight), None if m.bias is None else mirror(m.bias))  # noqa: E731
-    return site.nodes.join(first, site.layer("other", m, turned, other), dim=1)
+    y = site.nodes.join(first, site.layer("other", m, turned, other), dim=1)
+    site.nodes.fixed.add(y.name)
+    return y
 
 
 @batched(tied.RCPSWeightedSum1d)
@@ -272,7 +277,7 @@ def weighted_sum_stacked(m: tied.RCPSWeightedSum1d, site: Site) -> Ref:
     y = nodes.call("torch.einsum", "ncl,cl->nc", site.x, site.weight("stacked_weight", m, rows(slice(half))))
     if m.coupled:
         coupling = site.weight("stacked_coupling", m, rows(slice(half, None)))
-        swapped = nodes.join(*reversed(nodes.channels(site.x)), dim=1)
+        swapped = nodes.join(*reversed(nodes.channels(site.x, site.shape)), dim=1)
         y = nodes.call("operator.add", y, nodes.call("torch.einsum", "ncl,cl->nc", swapped, coupling))
     return _plus_bias(m, y, site, "stacked_bias", tie)
 
@@ -346,7 +351,7 @@ def layer_norm_stacked(m: tied.RCPSLayerNorm, site: Site) -> Ref:
     """One norm a strand; the mirrored one reads its parameters backwards."""
     axes = tuple(range(len(m.normalized_shape)))
     turned = [None if t is None else t.flip(axes) for t in (m.weight, m.bias)]
-    own, other = site.nodes.channels(site.x)
+    own, other = site.nodes.channels(site.x, site.shape)
     first = site.layer("own", m, lambda: _layer_norm(m, m.weight, m.bias), own)
     return site.nodes.join(first, site.layer("other", m, lambda: _layer_norm(m, *turned), other), dim=1)
 
@@ -424,7 +429,7 @@ def merge_batched(m: tied.Merge, site: Site) -> Ref:
 @stacked(tied.Merge)
 def merge_stacked(m: tied.Merge, site: Site) -> Ref:
     """merge(a, ρb), where b is held mirrored."""
-    own, other = site.nodes.channels(site.x)
+    own, other = site.nodes.channels(site.x, site.shape)
     shape = (site.shape[0], site.shape[1] // 2, *site.shape[2:])
     return site.nodes.merge(own, site.nodes.mirrored_rc(other, m.output, shape, site.dtype), m.mode)
 

@@ -26,6 +26,7 @@ class StrandNodes(GraphBuilder):
     def __init__(self, taken: set[str]) -> None:
         super().__init__()
         self.placed: dict[tuple[int, str], str] = {}  # which layer stands for which, in which form
+        self.fixed: set[str] = set()  # values (N, F) whose F is the same for every length
         self._taken = taken
         self._count: Ref | None = None
         self._copies: dict[int, Any] = {}
@@ -77,10 +78,17 @@ class StrandNodes(GraphBuilder):
             self._count = self.named("batch", "call", "Tensor.size", (Ref(first), 0))
         return self._count
 
-    def channels(self, x: Ref) -> tuple[Ref, Ref]:
-        """Both halves of the channels of a stacked value (N, 2F, …)."""
-        both = self.call("torch.chunk", x, 2, dim=1)
-        return self.call("operator.getitem", both, 0), self.call("operator.getitem", both, 1)
+    def channels(self, x: Ref, shape: tuple[int, ...]) -> tuple[Ref, Ref]:
+        """Both halves of the channels of a stacked value (N, 2F, …).
+
+        Where they are channels their number is a number; the features of a flattened value change with the length.
+        """
+        half: Any = shape[1] // 2
+        if len(shape) == 2 and x.name not in self.fixed:
+            half = self.call("operator.floordiv", self.call("Tensor.size", x, 1), 2)
+        every = slice(None)
+        own = self.call("operator.getitem", x, (every, slice(None, half)))
+        return own, self.call("operator.getitem", x, (every, slice(half, None)))
 
     def join(self, *parts: Ref, dim: int) -> Ref:
         """Concatenate."""
@@ -132,10 +140,10 @@ class StrandNodes(GraphBuilder):
         other = x if rep.is_reversal else self.flip(self.rc(x, rep, shape, dtype), len(shape))
         return self.join(x, other, dim=1)
 
-    def batched_from_stacked(self, x: Ref, rank: int) -> Ref:
+    def batched_from_stacked(self, x: Ref, shape: tuple[int, ...]) -> Ref:
         """(N, 2F, …) → (2N, F, …)."""
-        own, other = self.channels(x)
-        return self.join(own, self.flip(other, rank), dim=0)
+        own, other = self.channels(x, shape)
+        return self.join(own, self.flip(other, len(shape)), dim=0)
 
     def stacked_from_batched(self, s: Ref, rank: int, like: Ref | None = None) -> Ref:
         """(2N, F, …) → (N, 2F, …)."""

@@ -136,16 +136,19 @@ class _Untier:
         """A value and what was seen of it."""
         return self.env[key.name], self.seen[key.name]
 
+    def shaped(self, key: Key) -> tuple[Ref, tuple[int, ...]]:
+        """A value and its shape."""
+        return self.env[key.name], self.seen[key.name].shape
+
     def switch(self, step: Step, node: Node, layout: str) -> Ref:
         (x, seen), source = self.of(step.args[0]), step.args[0].name.rpartition("@")[2]
         if source == "closed":
             rep: Representation = step.args[1]
             make = self.nodes.batched_from_closed if layout == "batched" else self.nodes.stacked_from_closed
             return make(x, rep, seen.shape, seen.dtype)
-        rank = len(seen.shape)
         if layout == "batched":
-            return self.nodes.batched_from_stacked(x, rank)
-        return self.nodes.stacked_from_batched(x, rank)
+            return self.nodes.batched_from_stacked(x, seen.shape)
+        return self.nodes.stacked_from_batched(x, len(seen.shape))
 
     def merge(self, step: Step, node: Node) -> Ref:
         layer, (x, seen) = step.target.__self__, self.of(step.args[0])
@@ -195,9 +198,9 @@ class _Untier:
             return nodes.call("torch.flatten", self.env[step.args[0].name], 1)
         if node.stacked == "cat":
             tensors = step.args[0] if step.args else step.kwargs["tensors"]
-            pairs = [nodes.channels(self.env[key.name]) for key in tensors]
+            pairs = [nodes.channels(*self.shaped(key)) for key in tensors]
             return nodes.join(*(own for own, _ in pairs), *(other for _, other in reversed(pairs)), dim=1)
-        x, window = self.env[step.args[0].name], fill(step.args[1], self.env)[2]
+        (x, shape), window = self.shaped(step.args[0]), fill(step.args[1], self.env)[2]
         whole = (slice(None), slice(None))
         mirrored = mirrored_slice(window)
         assert mirrored is not None
@@ -206,7 +209,7 @@ class _Untier:
         start, stop = mirrored
         if isinstance(start, Ref):
             start = nodes.call("operator.neg", start)
-        own, other = nodes.channels(x)
+        own, other = nodes.channels(x, shape)
         first = nodes.call("operator.getitem", own, (*whole, window))
         return nodes.join(first, nodes.call("operator.getitem", other, (*whole, slice(start, stop))), dim=1)
 
@@ -231,7 +234,7 @@ class _Untier:
         if layout == "closed":
             both = self.nodes.batched_from_closed(ref, rep, seen.shape, seen.dtype)
         else:
-            both = self.nodes.batched_from_stacked(ref, len(seen.shape))
+            both = self.nodes.batched_from_stacked(ref, seen.shape)
         return self._ask(node, both, rest, options)
 
     def _ask(self, node: Node, ref: Any, rest: list[Any], options: dict[str, Any]) -> Ref:

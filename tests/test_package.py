@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "strand", "structure", "files"},
     {"symbolic", "nn", "conjoined"},
     {"network"},
-    {"models", "convert", "verify"},
+    {"models", "convert", "verify", "checking"},
     {"checkpoints", "experiments"},
     {"cli"},
 ]
@@ -136,6 +136,12 @@ def test_dependencies_point_one_way() -> None:
             if top in FORBIDDEN.get(part, ()) and (eager or part == "symbolic"):
                 wrong.append(f"{path.relative_to(ROOT)} imports {module}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_checker_of_files_does_without_the_converter() -> None:
+    for path in (PACKAGE / "checking").rglob("*.py"):
+        wrong = [m for m, _ in imports_of(path) if m.startswith(("rcproof.convert", "rcproof.checkpoints"))]
+        assert not wrong, f"{path.name} imports {wrong}"
 
 
 def test_layer_check_sees_a_wrong_import(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
 from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
+from rcproof.convert.source import describe_source
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
 from rcproof.errors import ConversionError, RcproofError, TraceError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
@@ -22,6 +23,7 @@ from rcproof.network.network import Network, attach, find_module
 from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation
 from rcproof.structure import flatten
+from rcproof.symbolic.networks import network_steps
 from rcproof.verify import InputCase, check_equivalence, check_independence, draw_inputs
 from rcproof.verify.running import answered, prepare
 
@@ -97,8 +99,8 @@ def convert(conjoined: Conjoined, config: ConvertConfig | None = None) -> Conver
         shapes = stated_shapes(conjoined.net, count) or infer_shapes(net, trace(net, count, config.leaves), reps)
     else:
         shapes = tuple(tuple(s) for s in config.input_shapes)
-    model, builder, outputs = _rewrite(conjoined, net, reps, shapes, config)
-    certificate = _certify(conjoined, net, model, builder, reps, outputs)
+    model, builder, outputs, prefixes = _rewrite(conjoined, net, reps, shapes, config)
+    certificate = _certify(conjoined, net, model, builder, reps, outputs, prefixes, config.leaves)
     if config.verify:
         checks = _verify(conjoined, model, reps, shapes, config.seed)
         certificate = Certificate(**{**certificate.__dict__, "checks": checks})
@@ -166,7 +168,7 @@ def input_count(conjoined: Conjoined) -> int:
 
 def _rewrite(
     conjoined: Conjoined, net: nn.Module, reps: Sequence[Representation], shapes: Sequence[Shape], config: ConvertConfig
-) -> tuple[Network, Builder, list[str]]:
+) -> tuple[Network, Builder, list[str], list[str]]:
     copied = Copied()
     builder = Builder(net, len(reps), leaves=config.leaves, copied=copied, strict=config.strict, dropout=config.dropout)
     returned = builder.strands(_example(conjoined, reps, shapes), reps)
@@ -184,7 +186,7 @@ def _rewrite(
         if rep.size is not None and rep.size != (info.shape or ())[1]:
             rep.permutation((info.shape or ())[1])
     layers, tensors, nodes = builder.layers, builder.tensors, builder.nodes
-    results = []
+    results, prefixes = [], []
     merges, finals = conjoined.merges(len(leaves)), conjoined.finals(len(leaves))
     own = "final"  # where the final steps go, beside whatever the network has
     while any(p.split(".")[0] == own for p in [*layers, *tensors, *net.state_dict()]):
@@ -194,15 +196,16 @@ def _rewrite(
         merged.conditions = [f"{mode} of the strands, ρ_out = {rep}"]
         nodes.append(merged)
         results.append(merged.name)
+        several = isinstance(conjoined.final, nn.ModuleList)
+        prefix = f"{own}.{i if len(set(finals)) > 1 else 0}" if several else own
+        prefixes.append(prefix)
         if final is not None:
-            several = isinstance(conjoined.final, nn.ModuleList)
-            prefix = f"{own}.{i if len(set(finals)) > 1 else 0}" if several else own
             results[-1] = _add_final(final, prefix, i, merged.name, nodes, layers, tensors, copied)
     if len({n.name for n in nodes}) != len(nodes):
         raise RcproofError("two steps of the network have one name")
     graph = Graph(nodes, results, structure)
     model = _assemble(graph, layers, tensors, net, copied, config.layout)
-    return model, builder, [str(r) for r in out_reps]
+    return model, builder, [str(r) for r in out_reps], prefixes
 
 
 def _add_final(
@@ -280,6 +283,8 @@ def _certify(
     builder: Builder,
     reps: Sequence[Representation],
     outputs: list[str],
+    prefixes: list[str],
+    leaves: Sequence[str],
 ) -> Certificate:
     source = _named_tensors(net)
     outside = "net." if net is conjoined.net else ""  # a single layer was wrapped, and is "net" already
@@ -298,6 +303,8 @@ def _certify(
                 tensor_sha256(origin), tensor_sha256(tensor),
             )
         )  # fmt: skip
+    stated = {o.source: {"sha256": o.source_sha256, "shape": list(o.shape), "dtype": o.dtype} for o in origins}
+    described = describe_source(conjoined, net, [str(r) for r in reps], outputs, leaves, prefixes, stated)
     tied = {p for m in model.modules() if isinstance(m, TiedLayer) for p in m.parameters(recurse=False)}
     lifted = {p for path in builder.lifted for p in find_module(model, path).parameters()}
     lifted |= {p for p in builder.tensors.values() if isinstance(p, nn.Parameter)}
@@ -312,6 +319,8 @@ def _certify(
             "lifted": sum(p.numel() for p in lifted - tied),
             "total": sum(p.numel() for p in model.parameters()),
         },
+        source=described,
+        proof=network_steps(model.rcproof_graph().to_json()),
         lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if t in lifted - tied),
         versions=versions(),
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rcproof.network.graph import Graph
 
-SCHEMA = "rcproof-certificate/1"
+SCHEMA = "rcproof-certificate/2"
 
 STATEMENT = (
     "In exact arithmetic the RCPS network equals the conjoined network on every input: "
@@ -54,7 +54,12 @@ class NodeProof:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was converted, why the result is the same function, and what that does not cover."""
+    """What was converted, why the result is the same function, and what that does not cover.
+
+    ``source`` describes the conjoined network as data (:mod:`rcproof.convert.source`), and ``proof`` holds the steps
+    of its representation theorem (:func:`rcproof.symbolic.networks.network_steps`), so that
+    :func:`rcproof.checking.check_file` needs nothing but the file.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -63,6 +68,8 @@ class Certificate:
     tensors: tuple[TensorOrigin, ...]
     parameters: dict[str, int]
     lifted: tuple[str, ...]
+    source: dict[str, Any] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
     statement: str = STATEMENT
     not_covered: tuple[str, ...] = (
         "train mode (batch norm pools both strands in the result; T10)",

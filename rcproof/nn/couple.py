@@ -59,9 +59,12 @@ def coupled_layers(network: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, m in network.named_modules() if isinstance(m, TiedLayer) and m.coupled)
 
 
-def split_weight(layer: TiedLayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """A and B of a coupled layer's weight: views, but copies where a transposed convolution has groups."""
-    weight = layer.weight
+def split_weight(layer: TiedLayer, weight: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and B of a coupled layer's weight: views, but copies where a transposed convolution has groups.
+
+    ``weight``: to be split in place of the layer's own, as where that is on the meta device.
+    """
+    weight = layer.weight if weight is None else weight  # type: ignore[assignment]
     assert isinstance(weight, torch.Tensor)
     axis = layer.coupling_axis
     half = weight.shape[axis] // 2

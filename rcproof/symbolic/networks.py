@@ -87,13 +87,27 @@ class NetworkProof:
         return tuple(sorted({label for _, label, _ in self.lemmas}, key=lambda t: (len(t), t)))
 
 
-def prove_network(graph: Mapping[str, Any]) -> NetworkProof:
+def prove_network(graph: Mapping[str, Any], given_steps: Mapping[str, Any] | None = None) -> NetworkProof:
     """Assemble and check the representation theorem of a converted network.
 
     ``graph``: the graph as JSON values (:meth:`rcproof.network.graph.Graph.to_json`, or from a file's header).
-    Raises :class:`~rcproof.symbolic.checker.Refused` if a node names no lemma, has a form that its lemma does not
-    cover, or a step does not check.
+    ``given_steps``: a proof that travels in a file, from :func:`network_steps`; its steps are then replayed instead of
+    those that this module would take. The claims are always this module's own. Raises
+    :class:`~rcproof.symbolic.checker.Refused` if a node names no lemma, has a form that its lemma does not cover, or
+    a step does not check.
     """
+    proof, _ = _prove(graph, given_steps)
+    return proof
+
+
+def network_steps(graph: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The proof of a network as plain JSON values: the steps of every claim, for :func:`prove_network` to replay."""
+    return _prove(graph, None, replay=False)[1]
+
+
+def _prove(
+    graph: Mapping[str, Any], given_steps: Mapping[str, Any] | None, replay: bool = True
+) -> tuple[NetworkProof, dict[str, list[Any]]]:
     nodes = {n["name"]: n for n in graph["nodes"]}
     sizes = {name: sp.Symbol(f"n_{k}", integer=True) for k, name in enumerate(nodes)}
     context = Context()
@@ -102,29 +116,73 @@ def prove_network(graph: Mapping[str, Any]) -> NetworkProof:
         _check_kind(node, nodes)
     known: dict[str, Proved] = {}
     lemmas: list[tuple[str, str, str]] = []
+    written: dict[str, list[Any]] = {}
     steps = 0
+
+    def prove(name: str, claim: Claim, proof: Proof) -> None:
+        nonlocal steps
+        if given_steps is not None:
+            proof = _decoded(given_steps.get(name), name)
+        known[name] = check(claim, proof, known)
+        steps += proof.count()
+        written[name] = [_encoded(step) for step in proof.steps]
+
     given = _definitions(strands, nodes, sizes)
     for node in strands:
         lemmas.append(node_lemma(node))
         for t, letter in ((0, "a"), (1, "b")):
             claim, proof = _node_claim(node, nodes, sizes, context, given, t, letter)
-            known[f"{letter}:{node['name']}"] = check(claim, proof, known)
-            steps += proof.count()
+            prove(f"{letter}:{node['name']}", claim, proof)
     merges = [n for n in graph["nodes"] if n["op"] == "merge"]
     if not merges:
         raise Refused("the network has no merge of strands: it is no converted network")
     for node in merges:
         lemmas.append(node_lemma(node))
         claim, proof = _merge_claim(node, nodes, sizes, context, given)
-        known[f"y:{node['name']}"] = check(claim, proof, known)
-        steps += proof.count()
+        prove(f"y:{node['name']}", claim, proof)
+    if given_steps is not None and set(given_steps) != set(written):
+        raise Refused("the proof in the file is of another network")
     used = {name for node in (*strands, *merges) for name in lemmas_of(node)}
-    steps += _replay(used)
+    if replay:
+        steps += _replay(used)
     text = (
         f"RCPS(Φ(θ))(x) = Conjoined(θ)(x) for every input x: {len(strands)} nodes by induction over the graph, "
         f"{len(merges)} merged outputs, {len(used)} lemmas replayed; what follows the merge is the same in both."
     )
-    return NetworkProof(text, tuple(lemmas), steps, tuple(sorted(used)))
+    return NetworkProof(text, tuple(lemmas), steps, tuple(sorted(used))), written
+
+
+_SYMBOLS = {"t": _T, "i": _I, "j": _J}
+
+
+def _encoded(step: Step) -> list[Any]:
+    """A step as JSON: rule, place, equation, what its variables are, and whether it is read backwards."""
+    equation, variables, *backwards = step.args
+    return [
+        step.rule,
+        list(step.path),
+        equation,
+        {str(k): int(v) if v.is_Integer else str(v) for k, v in variables.items()},
+        bool(backwards and backwards[0]),
+    ]
+
+
+def _decoded(items: Any, name: str) -> Proof:
+    """The inverse of :func:`_encoded`, for a list of steps from a file, which may hold anything."""
+    try:
+        steps = []
+        for rule, path, equation, variables, backwards in items:
+            if not all(isinstance(p, int) and not isinstance(p, bool) for p in path) or backwards not in (True, False):
+                raise TypeError("a place that is no list of numbers")
+            values = {
+                _SYMBOLS[k]: sp.Integer(v) if isinstance(v, int) and not isinstance(v, bool) else _SYMBOLS[v]
+                for k, v in variables.items()
+            }
+            args = (str(equation), values, True) if backwards else (str(equation), values)
+            steps.append(Step(str(rule), tuple(path), args))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"the proof of {name} in the file is damaged: {type(error).__name__}") from None
+    return Proof(tuple(steps))
 
 
 def node_lemma(node: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -1,0 +1,122 @@
+"""The bytes of a converted file, read without the package that wrote it: safetensors is a length, JSON, and bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rcproof.errors import CheckpointError
+from rcproof.files import PathLike, existing
+
+#: No header of ours is longer; a hostile file may state any length.
+LONGEST_HEADER = 1 << 28
+
+#: The names of dtypes in the file, and in torch, whose names the hashes are made with.
+DTYPES = {
+    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+    "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as it lies in the file: its dtype by torch's name, its shape, and its bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    def sha256(self, data: bytes | memoryview | None = None, shape: tuple[int, ...] | None = None) -> str:
+        """sha256 over dtype, shape and little-endian bytes; of a part, if its bytes and shape are given."""
+        digest = hashlib.sha256(f"torch.{self.dtype}{self.shape if shape is None else shape}".encode())
+        digest.update(self.data if data is None else data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Container:
+    """What lies in a safetensors file: free metadata, and tensors by name."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, Stored]
+
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of every tensor, two at a time (hashing leaves the interpreter free)."""
+        with ThreadPoolExecutor(2) as pool:
+            return dict(zip(self.tensors, pool.map(Stored.sha256, self.tensors.values()), strict=True))
+
+
+@contextmanager
+def opened(path: PathLike) -> Iterator[Container]:
+    """The contents of a safetensors file, mapped, not copied; every offset is checked before it is used.
+
+    Raises :class:`~rcproof.errors.CheckpointError` for a file that is damaged: bytes that no tensor or two tensors
+    claim, a size that does not fit the shape, a header that is no JSON.
+    """
+    found = existing(path)
+    views: list[memoryview] = []
+    with found.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        whole = memoryview(mapped)
+        views.append(whole)
+        try:
+            yield _parse(whole, str(path), views)
+        finally:
+            for view in reversed(views):
+                view.release()
+
+
+def _parse(whole: memoryview, path: str, views: list[memoryview]) -> Container:
+    def damaged(what: str) -> CheckpointError:
+        return CheckpointError(f"{path!r} is no safetensors file, or is damaged", got=what)
+
+    if len(whole) < 9:
+        raise damaged(f"{len(whole)} bytes")
+    length = int.from_bytes(whole[:8], "little")
+    if length > min(len(whole) - 8, LONGEST_HEADER):
+        raise damaged(f"a header of {length} bytes in a file of {len(whole)}")
+    try:
+        header: Any = json.loads(bytes(whole[8 : 8 + length]), object_pairs_hook=_unique)
+        metadata = header.pop("__metadata__", {})
+        if not all(isinstance(v, str) for pair in metadata.items() for v in pair):
+            raise TypeError("metadata that are no text")
+        spans = []
+        tensors = {}
+        for name, item in header.items():
+            dtype, width = DTYPES[item["dtype"]]
+            shape = tuple(int(n) for n in item["shape"])
+            start, stop = (int(n) for n in item["data_offsets"])
+            numbers = 1
+            for n in shape:
+                if n < 0:
+                    raise ValueError(f"shape {shape}")
+                numbers *= n
+            if not 0 <= start <= stop <= len(whole) - 8 - length or stop - start != numbers * width:
+                raise ValueError(f"tensor {name!r} at {start} to {stop}")
+            view = whole[8 + length + start : 8 + length + stop]
+            views.append(view)
+            tensors[name] = Stored(dtype, shape, view)
+            spans.append((start, stop))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(f"{type(error).__name__}: {error}"[:200]) from None
+    at = 0
+    for start, stop in sorted(spans):
+        if start != at:
+            raise damaged("bytes that no tensor or more than one claims")
+        at = stop
+    if at != len(whole) - 8 - length:
+        raise damaged("bytes after the last tensor")
+    return Container(metadata, tensors)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key that is there twice")
+    return found

@@ -1,0 +1,123 @@
+"""That the result's graph is the source's: step for step the same functions of the same values, then the merge.
+
+The two graphs are walked together from their outputs back to their inputs. Names of steps do not matter; functions,
+layers, arguments and the order of inputs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcproof.checking.examples import Refusal
+from rcproof.network.graph import Graph, Node, Ref
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Steps of the result with the steps of the source that they lift, and the result's merges in order of outputs."""
+
+    lifted: dict[str, str]
+    merges: list[str]
+
+
+def match(
+    source: Graph, finals: Sequence[Graph | None], result: Graph, reps: Sequence[str], merge: Sequence[str],
+    outputs: Sequence[str],
+) -> Pairing:  # fmt: skip
+    """Pair the steps of two graphs, or raise :class:`~rcproof.checking.examples.Refusal` at the first difference.
+
+    ``finals``: what follows the merge of each output, None for nothing. ``reps``, ``merge``, ``outputs``: how the
+    source conjoins its branch.
+    """
+    mine, theirs = {n.name: n for n in source.nodes}, {n.name: n for n in result.nodes}
+    if result.structure != source.structure or len(result.outputs) != len(source.outputs):
+        raise Refusal("the two networks return other structures")
+    if not len(finals) == len(outputs) == len(merge) == len(source.outputs):
+        raise Refusal("the certificate does not say how each output is merged")
+    places = _inputs(source, result, reps)
+    merges: list[str] = []
+    lifted: dict[str, str] = {}
+    for i, name in enumerate(result.outputs):
+        merged = name if finals[i] is None else _final(theirs, name, finals[i])
+        node = theirs[merged]
+        if node.op != "merge" or node.target != merge[i] or node.rep != outputs[i] or node.kwargs:
+            raise Refusal(f"output {i} is not the {merge[i]} of the strands under {outputs[i]}")
+        if len(node.args) != 1 or not isinstance(node.args[0], Ref):
+            raise Refusal(f"the merge of output {i} has other arguments than one value")
+        merges.append(merged)
+        _walk(theirs, node.args[0].name, mine, source.outputs[i], lifted, places)
+    return Pairing(lifted, merges)
+
+
+def _inputs(source: Graph, result: Graph, reps: Sequence[str]) -> dict[str, str]:
+    mine, theirs = ([n for n in g.nodes if n.op == "input"] for g in (source, result))
+    if not len(mine) == len(theirs) == len(reps):
+        raise Refusal(f"{len(theirs)} inputs, in the source {len(mine)}, with {len(reps)} representations")
+    for node, rep in zip(theirs, reps, strict=True):
+        if node.kind != "closed" or node.rep != rep:
+            raise Refusal(f"input {node.name!r} transforms by {node.rep}, in the certificate by {rep}")
+    return {node.name: other.name for node, other in zip(theirs, mine, strict=True)}
+
+
+def _final(theirs: Mapping[str, Node], name: str, final: Graph | None) -> str:
+    """The merged value at the other end of the final steps."""
+    assert final is not None
+    start = [n.name for n in final.nodes if n.op == "input"]
+    if len(start) != 1 or len(final.outputs) != 1:
+        raise Refusal("a final step takes one tensor and returns one")
+    found: dict[str, str] = {}
+    ends: dict[str, None] = {}
+    _walk(theirs, name, {n.name: n for n in final.nodes}, final.outputs[0], found, {}, (start[0], ends))
+    if len(ends) != 1:
+        raise Refusal("the steps after the merge read other than the merged value")
+    return next(iter(ends))
+
+
+def _walk(
+    theirs: Mapping[str, Node],
+    first: str,
+    mine: Mapping[str, Node],
+    second: str,
+    found: dict[str, str],
+    inputs: Mapping[str, str],
+    end: tuple[str, dict[str, None]] | None = None,
+) -> None:
+    """Pair everything above two values, depth first without recursion. ``end``: where the source's side begins."""
+    todo = [(first, second)]
+    while todo:
+        a, b = todo.pop()
+        if end is not None and b == end[0]:
+            end[1][a] = None
+            continue
+        if a in found:
+            if found[a] != b:
+                raise Refusal(f"step {a!r} stands for two steps of the source, {found[a]!r} and {b!r}")
+            continue
+        one, two = theirs[a], mine[b]
+        if one.op != two.op or one.target != two.target:
+            raise Refusal(f"step {a!r} is {one.op} {one.target!r}, in the source {two.op} {two.target!r}")
+        if one.op == "input" and inputs.get(a) != b:
+            raise Refusal(f"step {a!r} reads another input than in the source")
+        found[a] = b
+        pairs: list[tuple[str, str]] = []
+        if not _same((one.args, one.kwargs), (two.args, two.kwargs), pairs):
+            raise Refusal(f"step {a!r} ({one.target}) has other arguments than in the source")
+        todo += pairs
+
+
+def _same(a: Any, b: Any, pairs: list[tuple[str, str]]) -> bool:
+    """Whether two arguments are alike, references aside, which are collected in pairs."""
+    if isinstance(a, Ref) and isinstance(b, Ref):
+        pairs.append((a.name, b.name))
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(_same(x, y, pairs) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[k], b[k], pairs) for k in a)
+    if isinstance(a, slice):
+        return all(_same(getattr(a, k), getattr(b, k), pairs) for k in ("start", "stop", "step"))
+    return bool(a == b) or (a != a and b != b)

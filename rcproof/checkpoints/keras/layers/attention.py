@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rcproof.checkpoints.keras.build import Site, Value, layer
+from rcproof.checkpoints.keras.build import Site, Value, filled, layer
 from rcproof.network.graph import Ref
 
 _NO_MASK = "a network of one strand has no masks here"
@@ -116,10 +116,7 @@ def _output_size(site: Site, channels: int) -> int:
     return found
 
 
-def _dense(kernel: Tensor, bias: Tensor | None) -> nn.Linear:
+def _dense(kernel: Tensor, bias: Tensor | None) -> nn.Module:
     """The dense layer with Keras's kernel (in, out)."""
-    made = nn.Linear(kernel.shape[0], kernel.shape[1], bias is not None, device="meta")
-    made.weight = nn.Parameter(kernel.T.contiguous())
-    if bias is not None:
-        made.bias = nn.Parameter(bias.clone())
-    return made
+    tensors = {"weight": kernel.T} | ({} if bias is None else {"bias": bias})
+    return filled(lambda: nn.Linear(kernel.shape[0], kernel.shape[1], bias is not None), **tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from rcproof.checkpoints.keras.build import Site, Value, layer
+from rcproof.checkpoints.keras.build import Site, Value, filled, layer
 from rcproof.checkpoints.keras.model import KerasModel
 
 #: Layers that hand a mask on as it is, and layers that neither read a mask nor hand it on.
@@ -30,10 +30,7 @@ def _embedding(site: Site) -> Value:
             )
 
     def make() -> nn.Module:
-        weight = site.weight("embeddings", (rows, size))
-        made = nn.Embedding(rows, size, device="meta")
-        made.weight = nn.Parameter(weight)
-        return made
+        return filled(lambda: nn.Embedding(rows, size), weight=site.weight("embeddings", (rows, size)))
 
     # Keras takes tokens in any dtype.
     y = site.module(make, site.function("Tensor.long", value.ref))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import rcproof.nn as tied
-from rcproof.checkpoints.keras.build import Site, Value, layer
+from rcproof.checkpoints.keras.build import Site, Value, filled, layer
 from rcproof.strand import tie
 
 
@@ -31,40 +31,27 @@ def _convolution(site: Site) -> Value:
     centred = left == right and whole
     site.keep_same((value.channels, centred and left))
 
-    def weights() -> tuple[Tensor, Tensor | None]:
-        weight = site.weight("kernel", (width, value.channels, filters)).permute(2, 1, 0).contiguous()
-        if not site.get("use_bias", True):
-            return weight, None
-        # `outputs += bias_add(outputs, bias)` is 2 · conv + bias.
-        return 2 * weight, site.weight("bias", (filters,))
-
     def make() -> nn.Module:
-        weight, bias = weights()
-        if centred:
-            # Which of the two does not change what is computed; it says what the input is.
-            coupled = not _is_input(site) and value.channels % 2 == 0
-            made: nn.Module = tied.RCPSConv1d(
-                value.channels // 2 if coupled else value.channels,
-                filters,
-                width,
-                stride,
-                left,
-                dilation,
-                bias=bias is not None,
-                coupled=coupled,
-                source=None if coupled else "reversal",
-                device="meta",
-            )
-        else:
+        tensors = {"weight": site.weight("kernel", (width, value.channels, filters)).permute(2, 1, 0)}
+        bias = bool(site.get("use_bias", True))
+        if bias:
+            # `outputs += bias_add(outputs, bias)` is 2 · conv + bias.
+            tensors = {"weight": 2 * tensors["weight"], "bias": site.weight("bias", (filters,))}
+        if not centred:
             # One convolution with tied weights; ours would mirror the windows of the other strand.
-            weight, bias = tie(weight), None if bias is None else tie(bias)
-            made = nn.Conv1d(
-                value.channels, 2 * filters, width, stride, 0, dilation, bias=bias is not None, device="meta"
+            return filled(
+                lambda: nn.Conv1d(value.channels, 2 * filters, width, stride, 0, dilation, bias=bias),
+                **{name: tie(tensor) for name, tensor in tensors.items()},
             )
-        made.weight = nn.Parameter(weight)
-        if bias is not None:
-            made.bias = nn.Parameter(bias)
-        return made
+        # Which of the two does not change what is computed; it says what the input is.
+        coupled = not _is_input(site) and value.channels % 2 == 0
+        channels, source = (value.channels // 2, None) if coupled else (value.channels, "reversal")
+        return filled(
+            lambda: tied.RCPSConv1d(
+                channels, filters, width, stride, left, dilation, bias=bias, coupled=coupled, source=source
+            ),
+            **tensors,
+        )
 
     x = value.ref if centred or left == right == 0 else site.function("F.pad", value.ref, (left, right))
     return site.activated(site.module(make, x), (length, 2 * filters), value)
@@ -80,20 +67,16 @@ def _batch_norm(site: Site) -> Value:
 
     def make() -> nn.Module:
         scale, center = bool(site.get("scale", True)), bool(site.get("center", True))
-        made = tied.RCPSBatchNorm1d(
-            half,
-            float(site.get("epsilon", 1e-3)),
-            1 - float(site.get("momentum", 0.99)),
-            affine=scale or center,
-            device="meta",
-        )
-        if made.affine:
-            made.weight = nn.Parameter(site.weight("gamma", (half,)) if scale else torch.ones(half))
-            made.bias = nn.Parameter(site.weight("beta", (half,)) if center else torch.zeros(half))
-        made.running_mean = site.weight("moving_mean", (half,))
-        made.running_var = site.weight("moving_variance", (half,))
-        made.num_batches_tracked = torch.zeros((), dtype=torch.int64)
-        return made
+        tensors = {
+            "running_mean": site.weight("moving_mean", (half,)),
+            "running_var": site.weight("moving_variance", (half,)),
+            "num_batches_tracked": torch.zeros((), dtype=torch.int64),
+        }
+        if scale or center:
+            tensors["weight"] = site.weight("gamma", (half,)) if scale else torch.ones(half)
+            tensors["bias"] = site.weight("beta", (half,)) if center else torch.zeros(half)
+        epsilon, momentum = float(site.get("epsilon", 1e-3)), 1 - float(site.get("momentum", 0.99))
+        return filled(lambda: tied.RCPSBatchNorm1d(half, epsilon, momentum, affine=scale or center), **tensors)
 
     return Value(site.module(make, value.ref), value.shape, "sequence")
 
@@ -148,20 +131,15 @@ def _weighted_sum(site: Site) -> Value:
             raise site.error("weights", got=", ".join(site.spec.weights) or "none in the file", expected="one, W")
         weight = site.weight(names[0], ((length + 1) // 2 if symmetric else length, channels))
         cls = tied.RCPSWeightedSum1d if stranded else tied.WeightedSum1d
-        made = cls(channels, length, symmetric, device="meta")
-        made.weight = nn.Parameter(weight.T.contiguous())
-        return made
+        return filled(lambda: cls(channels, length, symmetric), weight=weight.T)
 
     return Value(site.module(make, value.ref), (value.channels,), "vector")
 
 
 def _dense(site: Site, kernel: Tensor) -> nn.Module:
-    bias = site.weight("bias", (kernel.shape[1],)) if site.get("use_bias", True) else None
-    made = nn.Linear(kernel.shape[0], kernel.shape[1], bias is not None, device="meta")
-    made.weight = nn.Parameter(kernel.T.contiguous())
-    if bias is not None:
-        made.bias = nn.Parameter(bias)
-    return made
+    bias = bool(site.get("use_bias", True))
+    tensors = {"weight": kernel.T} | ({"bias": site.weight("bias", (kernel.shape[1],))} if bias else {})
+    return filled(lambda: nn.Linear(kernel.shape[0], kernel.shape[1], bias), **tensors)
 
 
 def _channels_last(site: Site) -> None:

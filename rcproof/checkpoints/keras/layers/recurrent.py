@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rcproof.checkpoints.keras.build import Site, Value, layer
+from rcproof.checkpoints.keras.build import Site, Value, filled, layer
 from rcproof.network.graph import Ref
 from rcproof.nn.recurrent import GATES, Recurrent
 
@@ -165,46 +165,43 @@ def _weights(site: Site, gates: _Gates, channels: int) -> tuple[Tensor, Tensor, 
     return kernel, recurrent, site.weight("bias", (rows,)), None
 
 
-def _loop(site: Site, gates: _Gates, channels: int, reverse: bool) -> Recurrent:
-    weights = _weights(site, gates, channels)
-    made = Recurrent(
-        channels,
-        gates.units,
-        gates.cell,
-        gates.bias,
-        gates.activation,
-        gates.recurrent_activation,
-        gates.reset_after,
-        reverse,
-        device="meta",
+def _loop(site: Site, gates: _Gates, channels: int, reverse: bool) -> nn.Module:
+    names = ("weight", "recurrent_weight", "bias", "recurrent_bias")
+    tensors = dict(zip(names, _weights(site, gates, channels), strict=True))
+    return filled(
+        lambda: Recurrent(
+            channels,
+            gates.units,
+            gates.cell,
+            gates.bias,
+            gates.activation,
+            gates.recurrent_activation,
+            gates.reset_after,
+            reverse,
+        ),
+        **{name: tensor for name, tensor in tensors.items() if tensor is not None},
     )
-    for name, tensor in zip(("weight", "recurrent_weight", "bias", "recurrent_bias"), weights, strict=True):
-        setattr(made, name, None if tensor is None else nn.Parameter(tensor))
-    return made
 
 
 def _kernel(site: Site, gates: _Gates, value: Value, ways: list[Site]) -> Ref:
     """(N, C, L) → (N, ways · units, L) by a kernel of torch, which wants the channels last."""
 
     def make() -> nn.Module:
-        assert gates.kernel is not None
-        weights = [
-            _weights(way, gates, value.channels) for way in ways
-        ]  # their shapes are checked before memory is taken
-        made = gates.kernel(
-            value.channels, gates.units, bias=gates.bias, batch_first=True, bidirectional=len(ways) == 2, device="meta"
-        )
+        weights = [_weights(way, gates, value.channels) for way in ways]  # shapes are checked before memory is taken
         # torch lists the gates of a GRU as r z n, and has a bias for the state always.
         order = [1, 0, 2] if gates.cell == "gru" else list(range(GATES[gates.cell]))
         rows = torch.cat([torch.arange(gate * gates.units, (gate + 1) * gates.units) for gate in order])
+        tensors: dict[str, Tensor] = {}
         for (kernel, recurrent, bias, echo), suffix in zip(weights, ("", "_reverse"), strict=False):
-            tensors = {"weight_ih_l0": kernel, "weight_hh_l0": recurrent}
+            found = {"weight_ih_l0": kernel, "weight_hh_l0": recurrent}
             if bias is not None:
-                tensors |= {"bias_ih_l0": bias, "bias_hh_l0": torch.zeros_like(bias) if echo is None else echo}
-            for name, tensor in tensors.items():
-                setattr(made, name + suffix, nn.Parameter(tensor[rows]))
-        made.flatten_parameters()
-        return made
+                found |= {"bias_ih_l0": bias, "bias_hh_l0": torch.zeros_like(bias) if echo is None else echo}
+            tensors |= {name + suffix: tensor[rows] for name, tensor in found.items()}
+        both = len(ways) == 2
+        return filled(
+            lambda: gates.kernel(value.channels, gates.units, bias=gates.bias, batch_first=True, bidirectional=both),
+            **tensors,
+        )
 
     y = site.module(make, site.function("torch.transpose", value.ref, 1, 2))
     return site.function("torch.transpose", site.function("operator.getitem", y, 0), 1, 2)

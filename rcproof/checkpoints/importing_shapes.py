@@ -1,0 +1,282 @@
+"""Steps that both readers have: shapes, dense layers, windows; and the undoing of what exporters write around them.
+
+Exporters take layers apart: a dense layer on sequences becomes reshape, product, reshape; a pooling along the length
+becomes one of images of height 1 between two steps that add and drop the axis. Here a step that completes such a
+pattern gives the layer again. What stood in between stays in the graph only where something else reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from rcproof.checkpoints.importing import Const, Importer, Made, transpose
+from rcproof.errors import CheckpointError
+from rcproof.network.graph import Ref
+
+Sizes = tuple[int | str | None, ...]
+
+
+class Shaper(Importer):
+    """An :class:`~rcproof.checkpoints.importing.Importer` that knows axes.
+
+    Attributes:
+        batch: how many examples the file was written for, where it fixes that; sizes that only repeat this number
+            then follow the input instead.
+        first: the first input, with one row an example.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch: int | None = None
+        self.first: Ref | None = None
+
+    def known(self, value: Any) -> Sizes | None:
+        """The shape of a value, if every size is a number or a symbol."""
+        if isinstance(value, Const):
+            return tuple(value.tensor.shape)
+        found = self.sizes.get(value.name) if isinstance(value, Ref) else None
+        return None if found is None or None in found else found
+
+    def put(self, value: Any, sizes: Sizes | None, made: Made | None = None) -> Any:
+        """``value`` with its shape, and how it was made."""
+        if isinstance(value, Ref):
+            if sizes is not None:
+                self.sizes.setdefault(value.name, sizes)
+            if made is not None:
+                self.made[value.name] = made
+        return value
+
+    def how(self, value: Any, *kinds: str) -> Made | None:
+        """How a value was made, if in one of these ways."""
+        found = self.made.get(value.name) if isinstance(value, Ref) else None
+        return found if found is not None and found.how in kinds else None
+
+    def size(self, x: Any, dim: int) -> Any:
+        """A size of a value."""
+        if isinstance(x, Const):
+            return x.tensor.shape[dim]
+        return self.put(self.call("Tensor.size", x, dim), ())
+
+    # -- axes --------------------------------------------------------------------------------------------
+    def permute(self, x: Any, order: Sequence[int]) -> Any:
+        """The axes of ``x`` in this order. Two in a row are one, and may be none."""
+        rank = self.rank(x)
+        order = tuple(self.axis(d, rank) for d in order)
+        if sorted(order) != list(range(rank)):
+            raise CheckpointError("an order of axes in the file", got=str(order), expected=f"all of 0 to {rank - 1}")
+        if order == tuple(range(rank)):
+            return x
+        if isinstance(x, Const) and rank == 2:
+            return transpose(x)
+        before = self.how(x, "permute")
+        if before is not None:
+            return self.permute(before.base, [before.data[d] for d in order])
+        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+        moved = None if sizes is None else tuple(sizes[d] for d in order)
+        swapped = [d for d in range(rank) if order[d] != d]
+        if len(swapped) == 2:
+            made = self.call("torch.transpose", x, *swapped)
+        else:
+            made = self.call("torch.permute", x, order)
+        return self.put(made, moved, Made("permute", x, order))
+
+    def axis(self, dim: Any, rank: int) -> int:
+        """An axis counted from the front; an error if there is none such."""
+        if not isinstance(dim, int) or not -rank <= dim < max(rank, 1):
+            raise CheckpointError("an axis in the file", got=repr(dim)[:40], expected=f"{-rank} to {rank - 1}")
+        return dim + rank if dim < 0 else dim
+
+    def unsqueeze(self, x: Any, dim: int) -> Any:
+        """``x`` with an axis of size 1 at ``dim``."""
+        rank = self.rank(x)
+        dim = self.axis(dim, rank + 1)
+        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+        grown = None if sizes is None else (*sizes[:dim], 1, *sizes[dim:])
+        return self.put(self.call("torch.unsqueeze", x, dim), grown, Made("unsqueeze", x, dim))
+
+    def squeeze(self, x: Any, dims: Sequence[int]) -> Any:
+        """``x`` without these axes."""
+        for dim in sorted((self.axis(d, self.rank(x)) for d in dims), reverse=True):
+            before = self.how(x, "unsqueeze")
+            if before is not None and before.data == dim:
+                x = before.base
+                continue
+            sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+            shrunk = None if sizes is None else (*sizes[:dim], *sizes[dim + 1 :])
+            x = self.put(self.call("torch.squeeze", x, dim), shrunk)
+        return x
+
+    # -- shapes ------------------------------------------------------------------------------------------
+    def reshape(self, x: Any, target: Sequence[Any], sizes: Sizes | None = None) -> Any:
+        """``x`` in the shape ``target`` (numbers, -1, or sizes), which is ``sizes`` where that is known."""
+        before = self.how(x, "reshape")
+        if before is not None:
+            x = before.base
+        held = self.known(x)
+        if isinstance(x, Const):
+            return self.call("Tensor.reshape", x, tuple(target))
+        if sizes is None and all(isinstance(t, int) and t >= 0 for t in target):
+            sizes = tuple(target)
+        ours: Sizes = sizes or (None,) * len(target)
+        if sizes is not None and None not in sizes and held == sizes:
+            return x
+        if held is not None and len(ours) == 2 < len(held) and ours[0] is not None and ours[0] == held[0]:
+            return self.put(self.call("torch.flatten", x, 1), ours, Made("reshape", x))
+        return self.put(self.call("Tensor.reshape", x, self._any_batch(target, ours)), ours, Made("reshape", x))
+
+    def _any_batch(self, target: Sequence[Any], sizes: Sizes) -> tuple[Any, ...]:
+        """``target`` without a first size that holds for one number of examples only."""
+        found = list(target)
+        if len(found) < 2 or not isinstance(found[0], int) or found[0] < 1:
+            return tuple(found)
+        for i in range(1, len(found)):
+            if isinstance(found[i], int) and found[i] < 0 and isinstance(sizes[i], int):
+                found[i] = sizes[i]
+        if all(not isinstance(t, int) or t > 0 for t in found[1:]):
+            found[0] = -1
+        else:
+            found[0] = self.examples(found[0])
+        return tuple(found)
+
+    def examples(self, size: Any) -> Any:
+        """The number of rows of the first input in place of a ``size`` that is the batch of the file."""
+        if isinstance(size, int) and size == self.batch and self.first is not None:
+            return self.size(self.first, 0)
+        return size
+
+    def expand(self, x: Any, target: Sequence[Any], sizes: Sizes | None = None) -> Any:
+        """``x`` broadcast to the shape ``target``; -1 keeps a size."""
+        held = self.known(x)
+        if sizes is not None and held == sizes and None not in sizes:
+            return x
+        new = len(target) - self.rank(x)
+        if new < 0:
+            raise CheckpointError(
+                "a shape to broadcast to", got=f"{len(target)} axes", expected=f"at least {-new} more"
+            )
+        kept = [
+            -1 if i >= new and held is not None and sizes is not None and held[i - new] == sizes[i] else t
+            for i, t in enumerate(target)
+        ]
+        if kept:
+            kept[0] = self.examples(kept[0])
+        ours: Sizes = sizes or (None,) * len(target)
+        return self.put(super().call("Tensor.expand", self.ref(x), *kept), ours, Made("expand", x))
+
+    def slice(self, x: Any, dim: int, start: Any, end: Any, step: Any) -> Any:
+        """``x[start:end:step]`` along an axis; a step of -1 over all of it is a flip."""
+        rank = self.rank(x)
+        dim = self.axis(dim, rank)
+        start = None if start == 0 else start
+        end = None if isinstance(end, int) and end >= 2**31 - 1 else end
+        step = None if step == 1 else step
+        if start is None and end is None and step is None:
+            return x
+        window = (*(slice(None),) * dim, slice(start, end, step))
+        # Written out for all axes: the converter knows a crop of a sequence by that.
+        made = self.call("operator.getitem", x, (*window, *(slice(None),) * (rank - dim - 1)))
+        return self.put(made, self.changed(x, dim))
+
+    def changed(self, x: Any, *dims: int) -> Sizes | None:
+        """The shape of ``x`` with the sizes along ``dims`` unknown."""
+        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+        if sizes is None:
+            return None
+        return tuple(None if i in {self.axis(d, len(sizes)) for d in dims} else s for i, s in enumerate(sizes))
+
+    # -- dense layers ------------------------------------------------------------------------------------
+    def linear(self, x: Any, weight: Any, bias: Any, hint: str) -> Any:
+        """``x @ weight.T + bias``: a layer, if the weights are the file's own."""
+        if isinstance(x, Const) or not isinstance(weight, Const) or not isinstance(bias, Const | None):
+            return self.call("F.linear", x, weight, bias)
+        if weight.tensor.dim() != 2:
+            raise CheckpointError(
+                "weights of a dense layer", got=f"shape {tuple(weight.tensor.shape)}", expected="rank 2"
+            )
+        rows = self.how(x, "reshape")
+        inner = None if rows is None else self.known(rows.base)
+        if rows is not None and inner is not None and self.rank(x) == 2 and inner[-1] == weight.tensor.shape[1]:
+            y = self.linear(rows.base, weight, bias, hint)
+            flat = self.call("Tensor.reshape", y, (-1, weight.tensor.shape[0]))
+            held = self.known(x)
+            return self.put(flat, None if held is None else (held[0], weight.tensor.shape[0]), Made("reshape", y))
+        out, into = weight.tensor.shape
+        options = {"in_features": into, "out_features": out, "bias": bias is not None}
+        y = self.layer(nn.Linear, options, {"weight": weight, "bias": bias}, x, hint=hint)
+        sizes = self.sizes.get(x.name)
+        return self.put(
+            y,
+            None if sizes is None else (*sizes[:-1], out),
+            None if bias is not None else Made("product", x, lambda b: self.linear(x, weight, b, hint)),
+        )
+
+    def matmul(self, a: Any, b: Any, hint: str) -> Any:
+        """A matrix product; a dense layer, if the right factor is a matrix of the file's own."""
+        spread = self.how(b, "expand")
+        if spread is not None and isinstance(spread.base, Const) and spread.base.tensor.dim() == 2:
+            b = spread.base
+        if isinstance(b, Const) and b.tensor.dim() == 2 and isinstance(a, Ref):
+            return self.linear(a, transpose(b), None, hint)
+        ours = None
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            merged = [self.how(v, "reshape") for v in (a, b)]
+            bases = [None if m is None else m.base for m in merged]
+            held = [None if v is None else self.known(v) for v in bases]
+            if self._stacks(a, b, held):  # matrices of several axes, merged into one for a product of stacks
+                y = self.matmul(bases[0], bases[1], hint)
+                flat = self.call("torch.flatten", y, 0, self.rank(y) - 3)
+                sizes = self.known(a), self.known(b)
+                assert sizes[0] and sizes[1]
+                return self.put(flat, (*sizes[0][:-1], sizes[1][-1]), Made("reshape", y))
+            one, two = self.sizes.get(a.name), self.sizes.get(b.name)
+            if one is not None and two is not None and len(one) == len(two) >= 2:
+                ours = (*one[:-1], two[-1])
+        return self.put(self.call("torch.matmul", a, b), ours)
+
+    def _stacks(self, a: Ref, b: Ref, held: Sequence[Sizes | None]) -> bool:
+        first, second = held
+        if first is None or second is None or self.rank(a) != 3 or self.rank(b) != 3:
+            return False
+        flat, other = self.known(a), self.known(b)
+        whole = flat is not None and other is not None and flat[1:] == first[-2:] and other[1:] == second[-2:]
+        return whole and len(first) == len(second) > 3 and first[:-2] == second[:-2]
+
+    def add(self, x: Any, y: Any, alpha: Any = 1) -> Any:
+        """A sum; the bias of a layer, if that is what is added."""
+        if alpha == 1:
+            for product, other in ((x, y), (y, x)):
+                before = self.how(product, "product")
+                if before is None or not isinstance(other, Const):
+                    continue
+                sizes = self.sizes.get(product.name)
+                last = () if sizes is None else sizes[-1:]
+                if other.tensor.dim() == 1 and tuple(other.tensor.shape) == last:
+                    return before.data(other)
+        return self.call("torch.add", x, y, **({} if alpha == 1 else {"alpha": alpha}))
+
+    # -- windows -----------------------------------------------------------------------------------------
+    def along_length(self, x: Any, flat: Sequence[bool], run: Callable[[Any, int], Any]) -> Any:
+        """A step on images that does nothing along one spatial axis, as the same step on sequences.
+
+        ``flat`` says of either spatial axis whether the step does nothing along it. ``run`` gets the sequence and the
+        number of the other axis. None if ``x`` is no sequence with an added axis there.
+        """
+        before = self.how(x, "unsqueeze")
+        if before is None or self.rank(x) != 4 or before.data not in (2, 3) or not flat[before.data - 2]:
+            return None
+        y = run(before.base, 3 - before.data)
+        return self.unsqueeze(y, before.data)
+
+
+def numbers(value: Any, count: int, what: str) -> tuple[int, ...]:
+    """``count`` whole numbers, or one for all."""
+    found = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**31 for v in found):
+        raise CheckpointError(what, got=repr(value)[:60], expected="whole numbers")
+    found = found * count if len(found) == 1 else found
+    if len(found) != count:
+        raise CheckpointError(what, got=repr(value)[:60], expected=f"{count} numbers")
+    return tuple(found)

@@ -1,10 +1,9 @@
 """From a Keras network as data to a graph of torch layers, channels first.
 
-A value is held in the form that the strand algebra speaks in: what Keras calls (L, C) is held as (C, L). An image of old
-networks, whose second spatial axis is 1 or the four bases, is held as (channels, L) too, and so is the (C, L) of layers
-with ``data_format="channels_first"``. Flattening then lists values in
-another order than Keras does; the order travels with the value (:class:`Value`) and ends in the rows of the next dense
-kernel, so that the layers stay ordinary ones.
+A value is held in the form that the strand algebra speaks in: what Keras calls (L, C) is held as (C, L). An image of
+old networks, whose second spatial axis is 1 or the four bases, is held as (channels, L) too, and so is the (C, L) of
+layers with ``data_format="channels_first"``. Flattening then lists values in another order than Keras does; the order
+travels with the value (:class:`Value`) and ends in the rows of the next dense kernel, so that the layers stay ordinary.
 """
 
 from __future__ import annotations
@@ -188,11 +187,14 @@ class Site:
             raise self.error(f"weights {role!r}", got="none in the file")
         if shape is not None and tuple(found.shape) != tuple(shape):
             raise self.error(f"weights {role!r}", got=f"shape {found.shape}", expected=f"shape {tuple(shape)}")
+        if found.dtype.kind != "f":
+            raise self.error(f"weights {role!r}", got=str(found.dtype), expected="real numbers")
         return torch.from_numpy(np.ascontiguousarray(found))
 
     def error(self, what: str, got: object = None, expected: object = None, fix: str | None = None) -> CheckpointError:
         """An error that names the layer."""
-        return CheckpointError(f"layer {self.spec.name!r} ({self.spec.kind}): {what}", got=got, expected=expected, fix=fix)
+        where = f"layer {self.spec.name!r} ({self.spec.kind})"
+        return CheckpointError(f"{where}: {what}", got=got, expected=expected, fix=fix)
 
     def need(self, form: str) -> Value:
         """The only input, which must be of this form."""
@@ -208,7 +210,9 @@ class Site:
     def keep_same(self, what: Any) -> None:
         """An error unless ``what``, on which the torch layer depends, is what it was at the first call."""
         if self.keep(what) != what:
-            raise self.error("inputs of its calls", got="shapes for which its torch layers differ", expected="one shape")
+            raise self.error(
+                "its calls", got="inputs for which its torch layers differ", expected="inputs of one shape"
+            )
 
     def sequence(self, length: int, value: Value | None = None) -> Value:
         """The only input (or ``value``); a sequence with that axis of Keras as its length, transposed if need be."""
@@ -253,14 +257,15 @@ class Site:
         made = Value(value.ref, shape, form, length=length)
         sizes = made.held_shape()
         if value.held_shape() != sizes or not np.array_equal(held.ravel(), np.arange(held.size)):
-            chosen = self._select(self._flat(value), held.ravel())
+            chosen = self.select(self._flat(value), held.ravel())
             made = replace(made, ref=self.function("Tensor.unflatten", chosen, 1, sizes))
         return made
 
     def _flat(self, value: Value) -> Ref:
         return value.ref if value.form == "vector" else self.function("torch.flatten", value.ref, 1)
 
-    def _select(self, flat: Ref, order: Array) -> Ref:
+    def select(self, flat: Ref, order: Array) -> Ref:
+        """The elements of a vector that are at these places."""
         if np.array_equal(order, np.arange(len(order))):
             return flat
         name = f"order_{sum(1 for path in self.graph.tensors if path.startswith(self.path + '_order'))}"
@@ -276,8 +281,21 @@ class Site:
             apart = self.function("Tensor.unflatten", value.ref, 1, tuple(int(n) for n in value.rest if n is not None))
             return Value(self.function("torch.movedim", apart, -1, value.length + 1), value.shape, "tensor")
         if value.order is not None:
-            return replace(value, ref=self._select(value.ref, value.order), order=None)
+            return replace(value, ref=self.select(value.ref, value.order), order=None)
         return value
+
+
+def filled(make: Callable[[], nn.Module], **tensors: torch.Tensor) -> nn.Module:
+    """The layer that ``make`` gives, made without memory, and these tensors as its parameters and buffers."""
+    with torch.device("meta"):
+        module = make()
+    for name, tensor in tensors.items():
+        empty = getattr(module, name)
+        if empty.shape != tensor.shape:
+            raise CheckpointError(f"weights {name!r}", got=f"{tuple(tensor.shape)}", expected=f"{tuple(empty.shape)}")
+        held = tensor.contiguous()
+        setattr(module, name, nn.Parameter(held) if isinstance(empty, nn.Parameter) else held)
+    return module
 
 
 def build(
@@ -305,6 +323,9 @@ def build(
             raise site.error("no such layer is known", expected="one of the layers that the README lists")
         made = LAYERS[spec.kind](site)
         results.append([made] if isinstance(made, Value) else list(made))
+        for value in results[-1]:
+            if math.prod(n for n in value.shape if n is not None) > LARGEST:
+                raise site.error("output", got=f"shape {value.shape}", expected="fewer elements")
     outputs = []
     for source in model.outputs:
         value, call = results[source.call][source.tensor], model.calls[source.call]

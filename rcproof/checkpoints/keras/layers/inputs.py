@@ -40,14 +40,16 @@ def _data_format(site: Site) -> str:
 
 
 def _length_axis(site: Site, shape: tuple[int | None, ...], first: bool) -> int:
-    """Which axis of an image is the length: the spatial one that is neither 1 nor the bases."""
+    """Which axis of an image is the length: the only one that is neither 1 nor the bases, or the only spatial one."""
+    long = [i for i in range(3) if shape[i] not in (1, BASES)]
+    if len(long) == 1:
+        return long[0]
     channel = 0 if first else 2
-    spatial = [i for i in range(3) if i != channel]
-    long = [i for i in spatial if shape[i] != 1]
-    if len(long) == 2 and shape[channel] == 1:
-        long = [i for i in spatial if shape[i] != BASES]
+    long = [i for i in range(3) if i != channel and shape[i] != 1]
     if len(long) != 1:
         raise site.error(
-            "an image as input", got=f"shape {shape}", expected="one spatial axis of size 1, or of size 4 with one channel"
+            "an image as input",
+            got=f"shape {shape}",
+            expected="one spatial axis of size 1, or of size 4 with one channel",
         )
     return long[0]

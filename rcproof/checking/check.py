@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rcproof.checking.container import Container, opened
 from rcproof.checking.examples import Refusal, Traced, follow
-from rcproof.checking.matching import Pairing, match
+from rcproof.checking.matching import Pairing, match, same_network
 from rcproof.checking.stacked import check_stacked
 from rcproof.checking.twins import twin_problem
 from rcproof.checking.weights import BRANCH, check_weights
@@ -67,7 +67,7 @@ class Claimed:
     free: dict[str, Tensor]
 
 
-def check_file(path: PathLike, source: Mapping[str, str] | None = None) -> Verdict:
+def check_file(path: PathLike, source: Mapping[str, Any] | None = None) -> Verdict:
     """Verify everything that the certificate in ``path`` claims, without the converter (T5).
 
     The file's hashes are computed from its bytes; every tensor is traced to the source's; the result's graph is walked
@@ -75,8 +75,8 @@ def check_file(path: PathLike, source: Mapping[str, str] | None = None) -> Verdi
     every stacked form must meet the conditions of its lemma; and the proof is replayed by the checker of
     :mod:`rcproof.symbolic`. Lifted blocks are covered by T2; train mode is not covered.
 
-    ``source``: sha256 of the source's tensors by name, from the source itself, which proves the relation to it;
-    :mod:`rcproof.cli.check` reads them. Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be
+    ``source``: a description of the source at hand, in the form that certificates have
+    (:func:`rcproof.convert.source.describe_source`); the relation to that source is then proved too. Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be
     read, or holds no certificate.
     """
     with opened(path) as container:
@@ -293,19 +293,33 @@ def _proof(claimed: Claimed) -> list[tuple[str, str]]:
     return [(f"{proved.steps} steps, {len(proved.used)} lemmas", "")]
 
 
-def _source(claimed: Claimed, source: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Whether the source at hand is the one that the certificate speaks of, tensor by tensor."""
-    found = []
-    for name, facts in claimed.certificate["source"]["tensors"].items():
-        if name.startswith("constant "):
-            continue
-        stated = facts.get("sha256")
-        same = (
-            ""
-            if source.get(name) == stated
-            else "it has no such tensor"
-            if name not in source
-            else "it has another sha256"
-        )
-        found.append((f"{name} of the source", same))
+def _source(claimed: Claimed, source: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whether the source at hand is the one that the certificate speaks of: its graph, its layers, its tensors."""
+    said = claimed.certificate["source"]
+    found = [(key, "" if list(said[key]) == list(source[key]) else "it says otherwise") for key in _CONJOINED]
+    found.append(("graph", _other_graph(said, source)))
+    finals = list(zip(said["final"], source["final"], strict=False))
+    if len(said["final"]) != len(source["final"]) or any((a is None) != (b is None) for a, b in finals):
+        found.append(("final steps", "they are others"))
+    found += [("final steps", _other_graph(a, b)) for a, b in finals if a is not None and b is not None]
+    for name, facts in said["tensors"].items():
+        own = source["tensors"].get(name)
+        same = own is not None and all(own[k] == facts.get(k) for k in ("sha256", "shape", "dtype"))
+        found.append((name, "" if same else "it has no such tensor" if own is None else "its tensor differs"))
     return found
+
+
+_CONJOINED = ("inputs", "outputs", "merge")
+
+
+def _other_graph(said: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Why two descriptions are of two networks; empty if they are of one."""
+    try:
+        same_network(Graph.from_json(said["graph"]), Graph.from_json(own["graph"]))
+    except Refusal as refusal:
+        return str(refusal)
+    for path, layer in own["layers"].items():
+        problem = twin_problem(path, layer, said["layers"].get(path), None)
+        if problem:
+            return problem
+    return ""

@@ -51,6 +51,17 @@ def match(
     return Pairing(lifted, merges)
 
 
+def same_network(one: Graph, two: Graph) -> None:
+    """Raise :class:`~rcproof.checking.examples.Refusal` unless two graphs of one strand are alike but for names."""
+    starts = [[n.name for n in g.nodes if n.op == "input"] for g in (one, two)]
+    if one.structure != two.structure or len(starts[0]) != len(starts[1]):
+        raise Refusal("they take or return other structures")
+    found: dict[str, str] = {}
+    inputs = dict(zip(*starts, strict=True))
+    for a, b in zip(one.outputs, two.outputs, strict=True):
+        _walk({n.name: n for n in one.nodes}, a, {n.name: n for n in two.nodes}, b, found, inputs)
+
+
 def _inputs(source: Graph, result: Graph, reps: Sequence[str]) -> dict[str, str]:
     mine, theirs = ([n for n in g.nodes if n.op == "input"] for g in (source, result))
     if not len(mine) == len(theirs) == len(reps):

@@ -15,7 +15,7 @@ from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
 from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
-from rcproof.convert.source import describe_source
+from rcproof.convert.source import branch, describe_source, final_prefixes, named_tensors
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
 from rcproof.errors import ConversionError, RcproofError, TraceError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
@@ -88,19 +88,15 @@ def convert(conjoined: Conjoined, config: ConvertConfig | None = None) -> Conver
     config = config or ConvertConfig()
     _check_source(conjoined)
     _check_config(config, conjoined.net)
-    net = conjoined.net
-    if is_leaf(net, config.leaves):  # a single layer has no graph of its own
-        net = nn.Sequential()
-        net.add_module("net", conjoined.net)
-        net.training = False
+    net, _ = branch(conjoined, config.leaves)
     count = input_count(conjoined)
     reps = conjoined.input_representations(count)
     if config.input_shapes is None:
         shapes = stated_shapes(conjoined.net, count) or infer_shapes(net, trace(net, count, config.leaves), reps)
     else:
         shapes = tuple(tuple(s) for s in config.input_shapes)
-    model, builder, outputs, prefixes = _rewrite(conjoined, net, reps, shapes, config)
-    certificate = _certify(conjoined, net, model, builder, reps, outputs, prefixes, config.leaves)
+    model, builder, outputs = _rewrite(conjoined, net, reps, shapes, config)
+    certificate = _certify(conjoined, model, builder, reps, outputs, config.leaves)
     if config.verify:
         checks = _verify(conjoined, model, reps, shapes, config.seed)
         certificate = Certificate(**{**certificate.__dict__, "checks": checks})
@@ -168,7 +164,7 @@ def input_count(conjoined: Conjoined) -> int:
 
 def _rewrite(
     conjoined: Conjoined, net: nn.Module, reps: Sequence[Representation], shapes: Sequence[Shape], config: ConvertConfig
-) -> tuple[Network, Builder, list[str], list[str]]:
+) -> tuple[Network, Builder, list[str]]:
     copied = Copied()
     builder = Builder(net, len(reps), leaves=config.leaves, copied=copied, strict=config.strict, dropout=config.dropout)
     returned = builder.strands(_example(conjoined, reps, shapes), reps)
@@ -186,26 +182,21 @@ def _rewrite(
         if rep.size is not None and rep.size != (info.shape or ())[1]:
             rep.permutation((info.shape or ())[1])
     layers, tensors, nodes = builder.layers, builder.tensors, builder.nodes
-    results, prefixes = [], []
+    results = []
     merges, finals = conjoined.merges(len(leaves)), conjoined.finals(len(leaves))
-    own = "final"  # where the final steps go, beside whatever the network has
-    while any(p.split(".")[0] == own for p in [*layers, *tensors, *net.state_dict()]):
-        own += "_"
+    prefixes = final_prefixes(conjoined, [*layers, *tensors, *net.state_dict()], len(leaves))
     for i, (ref, rep, mode, final) in enumerate(zip(leaves, out_reps, merges, finals, strict=True)):
         merged = Node(f"merge:{i}", "merge", mode, (ref,), kind="merged", rep=str(rep), rule="merge", lemma="T5")
         merged.conditions = [f"{mode} of the strands, ρ_out = {rep}"]
         nodes.append(merged)
         results.append(merged.name)
-        several = isinstance(conjoined.final, nn.ModuleList)
-        prefix = f"{own}.{i if len(set(finals)) > 1 else 0}" if several else own
-        prefixes.append(prefix)
         if final is not None:
-            results[-1] = _add_final(final, prefix, i, merged.name, nodes, layers, tensors, copied)
+            results[-1] = _add_final(final, prefixes[i], i, merged.name, nodes, layers, tensors, copied)
     if len({n.name for n in nodes}) != len(nodes):
         raise RcproofError("two steps of the network have one name")
     graph = Graph(nodes, results, structure)
     model = _assemble(graph, layers, tensors, net, copied, config.layout)
-    return model, builder, [str(r) for r in out_reps], prefixes
+    return model, builder, [str(r) for r in out_reps]
 
 
 def _add_final(
@@ -278,33 +269,25 @@ def _example(conjoined: nn.Module, reps: Sequence[Representation], shapes: Seque
 
 def _certify(
     conjoined: Conjoined,
-    net: nn.Module,
     model: Network,
     builder: Builder,
     reps: Sequence[Representation],
     outputs: list[str],
-    prefixes: list[str],
     leaves: Sequence[str],
 ) -> Certificate:
-    source = _named_tensors(net)
-    outside = "net." if net is conjoined.net else ""  # a single layer was wrapped, and is "net" already
-    final = {} if conjoined.final is None else _named_tensors(conjoined.final)
+    described = describe_source(conjoined, len(reps), leaves)
+    stated = described["tensors"]
     origins = []
-    for name, tensor in _named_tensors(model).items():
-        where, origin = f"{outside}{name}", source.get(name)
-        if origin is None and name.split(".")[0].rstrip("_") == "final":
-            rest = name.partition(".")[2]
-            where, origin = f"final.{rest}", final.get(rest)
-        if origin is None:  # a constant of the forward, held in its code
-            where, origin = f"constant {name}", tensor
+    for name, tensor in named_tensors(model).items():
+        head, _, rest = name.partition(".")
+        candidates = (f"net.{name}", name, f"{head.rstrip('_')}.{rest}", f"constant {name}")
+        where = next(c for c in candidates if c in stated)
         origins.append(
             TensorOrigin(
                 name, where, "copy", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."),
-                tensor_sha256(origin), tensor_sha256(tensor),
+                stated[where]["sha256"], tensor_sha256(tensor),
             )
         )  # fmt: skip
-    stated = {o.source: {"sha256": o.source_sha256, "shape": list(o.shape), "dtype": o.dtype} for o in origins}
-    described = describe_source(conjoined, net, [str(r) for r in reps], outputs, leaves, prefixes, stated)
     tied = {p for m in model.modules() if isinstance(m, TiedLayer) for p in m.parameters(recurse=False)}
     lifted = {p for path in builder.lifted for p in find_module(model, path).parameters()}
     lifted |= {p for p in builder.tensors.values() if isinstance(p, nn.Parameter)}
@@ -324,10 +307,6 @@ def _certify(
         lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if t in lifted - tied),
         versions=versions(),
     )
-
-
-def _named_tensors(module: nn.Module) -> dict[str, Tensor]:
-    return dict([*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)])
 
 
 def _verify(

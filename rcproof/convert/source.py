@@ -5,18 +5,20 @@ It is made from the source alone, apart from the rewriting, so that a checker ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf
+from rcproof.convert.certificate import tensor_sha256
 from rcproof.convert.copies import Copied
 from rcproof.errors import RcproofError
 from rcproof.network.graph import Graph, Node, Ref
 from rcproof.network.modules import layer_to_json
 from rcproof.network.network import find_module
+from rcproof.strand import representation
 from rcproof.structure import flatten
 
 
@@ -30,51 +32,87 @@ class _Originals(Copied):
         return source
 
 
-def describe_source(
-    conjoined: Conjoined,
-    net: nn.Module,
-    reps: Sequence[str],
-    outputs: Sequence[str],
-    leaves: Sequence[str],
-    prefixes: Sequence[str],
-    tensors: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+def describe_source(conjoined: Conjoined, count: int, leaves: Sequence[str] = ()) -> dict[str, Any]:
     """The description, as plain JSON values.
 
-    ``net``: the branch as it was traced; ``prefixes``: where the result holds what follows the merge of each output;
-    ``tensors``: name → sha256, shape and dtype. A layer without a form in a file is described by its class alone.
+    ``count``: how many tensors the network takes. A layer without a form in a file is described by its class alone.
+    Names of tensors: ``net.…`` of the branch, ``final.…`` of what follows the merge, ``constant …`` of the code.
     """
-    finals = conjoined.finals(len(outputs))
+    net, outside = branch(conjoined, leaves)
+    found, builder = _network(net, count, leaves, "")
+    returned = len(found["graph"]["outputs"])
+    outputs = [str(r) for r in conjoined.outputs or (representation("fixed"),)]
+    finals = conjoined.finals(returned)
+    held = {f"{outside}{name}": tensor for name, tensor in named_tensors(net).items()}
+    for path, tensor in builder.tensors.items():
+        held.setdefault(f"constant {path}" if f"{outside}{path}" not in held else f"{outside}{path}", tensor)
+    if conjoined.final is not None:
+        held |= {f"final.{name}": tensor for name, tensor in named_tensors(conjoined.final).items()}
+    prefixes = final_prefixes(conjoined, [*found["layers"], *builder.tensors, *net.state_dict()], returned)
     return {
-        "inputs": list(reps),
-        "outputs": list(outputs),
-        "merge": list(conjoined.merges(len(outputs))),
-        **_network(net, len(reps), leaves, ""),
+        "inputs": [str(r) for r in conjoined.input_representations(count)],
+        "outputs": outputs * returned if len(outputs) == 1 else outputs,
+        "merge": list(conjoined.merges(returned)),
+        **found,
         "final": [_final(final, prefix) for final, prefix in zip(finals, prefixes, strict=True)],
-        "tensors": {name: dict(facts) for name, facts in tensors.items()},
+        "tensors": {
+            name: {
+                "sha256": tensor_sha256(t),
+                "shape": list(t.shape),
+                "dtype": str(t.dtype).removeprefix("torch."),
+            }
+            for name, t in held.items()
+        },
     }
+
+
+def branch(conjoined: Conjoined, leaves: Sequence[str] = ()) -> tuple[nn.Module, str]:
+    """The network to trace, and what stands before the names of its tensors; a single layer has no graph of its own."""
+    net = conjoined.net
+    if not is_leaf(net, leaves):
+        return net, "net."
+    holder = nn.Sequential()
+    holder.add_module("net", net)
+    holder.training = False
+    return holder, ""
+
+
+def final_prefixes(conjoined: Conjoined, paths: Sequence[str], count: int) -> list[str]:
+    """Where the result holds what follows the merge of each output: beside whatever the branch has."""
+    own = "final"
+    while any(path.split(".")[0] == own for path in paths):
+        own += "_"
+    finals = conjoined.finals(count)
+    several = isinstance(conjoined.final, nn.ModuleList)
+    return [f"{own}.{i if len(set(finals)) > 1 else 0}" if several else own for i in range(count)]
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers under each of their names."""
+    return dict([*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)])
 
 
 def _final(final: nn.Module | None, prefix: str) -> dict[str, Any] | None:
     if final is None or isinstance(final, nn.Identity):
         return None
     if not is_leaf(final):
-        return _network(final, 1, (), prefix)
+        return _network(final, 1, (), prefix)[0]
     nodes = [Node("x", "input"), Node("y", "module", prefix, (Ref("x"),))]
     return {"graph": Graph(nodes, ["y"]).to_json(), "layers": {prefix: _layer(prefix, final)}}
 
 
-def _network(net: nn.Module, count: int, leaves: Sequence[str], prefix: str) -> dict[str, Any]:
+def _network(net: nn.Module, count: int, leaves: Sequence[str], prefix: str) -> tuple[dict[str, Any], Builder]:
     builder = Builder(net, count, leaves=leaves, prefix=prefix, copied=_Originals())
     returned, structure = flatten(builder.plain(), lambda v: isinstance(v, Ref))
     graph = Graph(builder.nodes, [ref.name for ref in returned], structure)
     paths = dict.fromkeys(n.target for n in graph.nodes if n.op == "module")
     inner = len(prefix) + 1 if prefix else 0
-    return {
+    described = {
         "graph": graph.to_json(),
         "layers": {path: _layer(path, find_module(net, path[inner:])) for path in paths},
         "free": {path: list(tensor.shape) for path, tensor in builder.tensors.items()},
     }
+    return described, builder
 
 
 def _layer(path: str, module: nn.Module) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
 from rcproof.convert.api import Conversion, ConvertConfig, convert, input_count, plain_network
+from rcproof.convert.certificate import Certificate
 from rcproof.convert.shapes import Shape, stated_shapes
 from rcproof.errors import RcproofError
 from rcproof.network.network import Network, find_module
@@ -20,7 +21,9 @@ __all__ = ["as_network", "example_inputs", "input_representations", "untie"]
 Untieable = nn.Module | Conversion
 
 
-def untie(model: Untieable, layout: str = "auto", shapes: Sequence[Shape] | None = None) -> Network:
+def untie(
+    model: Untieable, layout: str = "auto", shapes: Sequence[Shape] | None = None, leaves: Sequence[str] = ()
+) -> Network:
     """The same function as ``model`` computes, as a network of ordinary layers: no tied layer, nothing of strands.
 
     Args:
@@ -32,6 +35,8 @@ def untie(model: Untieable, layout: str = "auto", shapes: Sequence[Shape] | None
         shapes: of the inputs without the batch, (C, L), (C,) or (L,) for tokens; only needed where ``model``
             does not say them, and only to learn how many axes each value has. The result takes every length
             that ``model`` takes.
+        leaves: submodules of a conjoined or ordinary network that stay whole; see
+            :class:`~rcproof.convert.ConvertConfig`.
 
     Outputs and input gradients are those of ``model`` up to the order of summation; in the layout in which ``model``
     runs, bit by bit. ``model`` is not changed and shares nothing with the result, which is in eval mode. Dropout
@@ -46,18 +51,19 @@ def untie(model: Untieable, layout: str = "auto", shapes: Sequence[Shape] | None
     >>> plain.get_submodule("2")
     Conv1d(16, 4, kernel_size=(3,), stride=(1,), groups=2)
     """
-    network, known = as_network(model, shapes)
+    network, known, _ = as_network(model, shapes, leaves)
     return untie_network(network, example_inputs(network, known), layout)
 
 
-def as_network(model: Untieable, shapes: Sequence[Shape] | None = None) -> tuple[Network, tuple[Shape, ...]]:
-    """The graph network of ``model``, and the shapes of its inputs: those given, else those that are known."""
+def as_network(
+    model: Untieable, shapes: Sequence[Shape] | None = None, leaves: Sequence[str] = ()
+) -> tuple[Network, tuple[Shape, ...], Certificate | None]:
+    """The graph network of ``model``; the shapes of its inputs, given or known; and the certificate of its conversion."""
     found = None if shapes is None else tuple(tuple(shape) for shape in shapes)
-    if isinstance(model, Conversion):
-        return model.model, found or model.input_shapes
     if isinstance(model, Conjoined):
-        conversion = convert(model, ConvertConfig(input_shapes=found, verify=False))
-        return conversion.model, conversion.input_shapes
+        model = convert(model, ConvertConfig(input_shapes=found, leaves=tuple(leaves), verify=False))
+    if isinstance(model, Conversion):
+        return model.model, found or model.input_shapes, model.certificate
     if not isinstance(model, nn.Module):
         raise RcproofError("network to untie", got=type(model).__name__, expected="a torch.nn.Module or a Conversion")
     count = model.input_count if isinstance(model, Network) else input_count(Conjoined(model))
@@ -69,7 +75,8 @@ def as_network(model: Untieable, shapes: Sequence[Shape] | None = None) -> tuple
             expected=f"{count}, each without the batch",
             fix="give them: shapes=[(4, 1000), …], or --shape 4,1000 on the command line",
         )
-    return model if isinstance(model, Network) else plain_network(model, count), found
+    network = model if isinstance(model, Network) else plain_network(model, count, leaves)
+    return network, found, None
 
 
 def input_representations(network: Network) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rcproof import __version__
 from rcproof.cli.common import printable
 from rcproof.errors import RcproofError, VerificationError
 
-COMMANDS = ("convert", "check", "verify", "audit", "inspect", "prove")
+COMMANDS = ("convert", "export", "check", "verify", "audit", "inspect", "prove")
 
 #: What Python calls an option, where an error advises it.
 OPTION_OF = {"leaves=[…]": "--leaf", "outputs=…": "--output", "inputs=…": "--input"}

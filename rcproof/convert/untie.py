@@ -58,7 +58,7 @@ def untie(
 def as_network(
     model: Untieable, shapes: Sequence[Shape] | None = None, leaves: Sequence[str] = ()
 ) -> tuple[Network, tuple[Shape, ...], Certificate | None]:
-    """The graph network of ``model``; the shapes of its inputs, given or known; and the certificate of its conversion."""
+    """The graph network of ``model``; the shapes of its inputs, given or known; its certificate, if it has one."""
     found = None if shapes is None else tuple(tuple(shape) for shape in shapes)
     if isinstance(model, Conjoined):
         model = convert(model, ConvertConfig(input_shapes=found, leaves=tuple(leaves), verify=False))

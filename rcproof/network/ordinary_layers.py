@@ -238,16 +238,11 @@ def linear_batched(m: tied.RCPSLinear, site: Site) -> Ref:
 def linear_stacked(m: tied.RCPSLinear, site: Site) -> Ref:
     """One dense layer with weight tie(V), or one a strand where they are not coupled."""
     if m.coupled or m.source is not None:
-        y = site.layer("stacked", m, lambda: _linear(tie(m.weight, m.source or "reversal"), _tied(m.bias)))
-        site.nodes.fixed.add(y.name)
-        return y
-    site.nodes.fixed.add(site.x.name)
-    own, other = site.nodes.channels(site.x, site.shape)
+        return site.layer("stacked", m, lambda: _linear(tie(m.weight, m.source or "reversal"), _tied(m.bias)))
+    own, other = site.nodes.channels(site.x, site.shape, known=True)
     first = site.layer("own", m, lambda: _linear(m.weight, m.bias), own)
     turned = lambda: _linear(mirror(m.weight), None if m.bias is None else mirror(m.bias))  # noqa: E731
-    y = site.nodes.join(first, site.layer("other", m, turned, other), dim=1)
-    site.nodes.fixed.add(y.name)
-    return y
+    return site.nodes.join(first, site.layer("other", m, turned, other), dim=1)
 
 
 @batched(tied.RCPSWeightedSum1d)

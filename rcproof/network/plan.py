@@ -212,8 +212,8 @@ def free_early(steps: list[Step], keep: set[str]) -> None:
     seen: set[str] = set(keep)
     for step in reversed(steps):
         used: list[str] = []
-        _collect(step.args, used)
-        _collect(step.kwargs, used)
+        collect(step.args, used)
+        collect(step.kwargs, used)
         last = [k for k in dict.fromkeys(used) if k not in seen and not k.startswith("input:")]
         seen.update(used)
         if step.key not in seen:
@@ -221,16 +221,17 @@ def free_early(steps: list[Step], keep: set[str]) -> None:
         step.last_uses = tuple(last)
 
 
-def _collect(value: Any, found: list[str]) -> None:
+def collect(value: Any, found: list[str]) -> None:
+    """Append the names of all keys in ``value``."""
     if isinstance(value, Key):
         found.append(value.name)
     elif isinstance(value, tuple | list):
         for v in value:
-            _collect(v, found)
+            collect(v, found)
     elif isinstance(value, dict):
-        _collect(list(value.values()), found)
+        collect(list(value.values()), found)
     elif isinstance(value, slice):
-        _collect((value.start, value.stop, value.step), found)
+        collect((value.start, value.stop, value.step), found)
 
 
 def on_free(layer: TiedLayer, x: Tensor) -> Tensor:

@@ -11,9 +11,7 @@ from torch import Tensor
 from rcproof.errors import RcproofError
 from rcproof.network.building import GraphBuilder
 from rcproof.network.graph import Node, Ref
-from rcproof.strand import Representation, representation
-
-_REVERSAL = representation("reversal")
+from rcproof.strand import Representation
 
 
 class StrandNodes(GraphBuilder):
@@ -69,8 +67,7 @@ class StrandNodes(GraphBuilder):
     def rows(self, s: Ref, like: Ref | None = None) -> tuple[Ref, Ref]:
         """Both strands of a batched value (2N, …). ``like``: a value of N rows; default: the first input."""
         count = self._batch() if like is None else self.call("Tensor.size", like, 0)
-        own = self.call("operator.getitem", s, slice(None, count))
-        return own, self.call("operator.getitem", s, slice(count, None))
+        return self._halves(s, slice(None, count), slice(count, None))
 
     def _batch(self) -> Ref:
         if self._count is None:
@@ -78,17 +75,21 @@ class StrandNodes(GraphBuilder):
             self._count = self.named("batch", "call", "Tensor.size", (Ref(first), 0))
         return self._count
 
-    def channels(self, x: Ref, shape: tuple[int, ...]) -> tuple[Ref, Ref]:
+    def channels(self, x: Ref, shape: tuple[int, ...], known: bool = False) -> tuple[Ref, Ref]:
         """Both halves of the channels of a stacked value (N, 2F, …).
 
-        Where they are channels their number is a number; the features of a flattened value change with the length.
+        Where they are channels their number is a number; the features of a flattened value change with the length,
+        unless they are ``known`` not to.
         """
         half: Any = shape[1] // 2
-        if len(shape) == 2 and x.name not in self.fixed:
+        if len(shape) == 2 and not known and x.name not in self.fixed:
             half = self.call("operator.floordiv", self.call("Tensor.size", x, 1), 2)
         every = slice(None)
-        own = self.call("operator.getitem", x, (every, slice(None, half)))
-        return own, self.call("operator.getitem", x, (every, slice(half, None)))
+        return self._halves(x, (every, slice(None, half)), (every, slice(half, None)))
+
+    def _halves(self, x: Ref, first: Any, second: Any) -> tuple[Ref, Ref]:
+        own = self.named("own", "call", "operator.getitem", (x, first))
+        return own, self.named("other", "call", "operator.getitem", (x, second))
 
     def join(self, *parts: Ref, dim: int) -> Ref:
         """Concatenate."""
@@ -115,6 +116,14 @@ class StrandNodes(GraphBuilder):
         signs = rep.signs or (1,) * shape[1]
         return self._act(x, turned, signs, not rep.reverses_length, len(shape), dtype)
 
+    def rc_mirrored(self, x: Ref, rep: Representation, shape: tuple[int, ...], dtype: torch.dtype) -> Ref:
+        """Total reversal of ρx, as one action: how a stacked value holds the other strand of a closed one."""
+        if rep.tokens:
+            return self.flip(self.rc(x, rep, shape, dtype), len(shape))
+        perm = rep.permutation(shape[1])
+        signs = rep.signs or (1,) * shape[1]
+        return self._act(x, perm[::-1], signs[::-1], not rep.reverses_length, len(shape), dtype)
+
     def _act(
         self, x: Ref, perm: tuple[int, ...], signs: tuple[int, ...], length: bool, rank: int, dtype: torch.dtype
     ) -> Ref:
@@ -137,7 +146,7 @@ class StrandNodes(GraphBuilder):
 
     def stacked_from_closed(self, x: Ref, rep: Representation, shape: tuple[int, ...], dtype: torch.dtype) -> Ref:
         """(N, C, …) → (N, 2C, …)."""
-        other = x if rep.is_reversal else self.flip(self.rc(x, rep, shape, dtype), len(shape))
+        other = x if rep.is_reversal else self.rc_mirrored(x, rep, shape, dtype)
         return self.join(x, other, dim=1)
 
     def batched_from_stacked(self, x: Ref, shape: tuple[int, ...]) -> Ref:

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rcproof.errors import RcproofError
 from rcproof.network.graph import Graph, Node, Ref
 from rcproof.network.network import LAYOUTS, Network, find_tensor
+from rcproof.network.ops import OPS
 from rcproof.network.ordinary_layers import Site, has_stacked_form, on_batched, on_stacked, weighted_sum_batched
-from rcproof.network.plan import Compiler, Key, Step, fill
+from rcproof.network.plan import Compiler, Key, Step, collect, fill
 from rcproof.network.strand_nodes import StrandNodes
 from rcproof.nn.base import TiedLayer
-from rcproof.nn.weighted_sum import WeightedSum1d
+from rcproof.nn.linear import RCPSLinear
+from rcproof.nn.weighted_sum import RCPSWeightedSum1d, WeightedSum1d
 from rcproof.strand import Representation, representation
 
 _ASKS_NO_SIZE = ("ndim", "dim", "ndimension", "device", "dtype")
@@ -104,9 +106,29 @@ class _Untier:
 
     def build(self) -> Network:
         for step in self.steps:
-            self.env[step.key] = self.step(step)
+            made = self.env[step.key] = self.step(step)
+            if isinstance(made, Ref) and self.has_fixed_features(step):
+                self.nodes.fixed.add(made.name)
         outputs = [self.env[f"{name}@plain"] for name in self.graph.outputs]
         return self.nodes.network(outputs, self.graph.structure)
+
+    def has_fixed_features(self, step: Step) -> bool:
+        """Whether a value (N, F) surely has the same F at every length."""
+        node, seen = self.by_name[step.key.rpartition("@")[0]], self.seen.get(step.key)
+        if seen is None or len(seen.shape) != 2:
+            return False
+        if step.action == "input":
+            return node.rep is None or not representation(node.rep).tokens
+        if node.op == "module" and isinstance(self.modules[node.target], nn.Linear | RCPSLinear | RCPSWeightedSum1d):
+            return True
+        family = OPS[node.target].family if node.op == "call" else ""
+        if family in ("reduce", "squeeze"):
+            return node.stacked == "same"  # along the length
+        keys: list[str] = []
+        collect(step.args, keys)
+        tensors = [self.env[key] for key in keys if key in self.seen]
+        every = bool(tensors) and all(isinstance(x, Ref) and x.name in self.nodes.fixed for x in tensors)
+        return every and (node.op != "call" or step.action == "switch" or family in ("pointwise", "identity", "join"))
 
     # -- one step ----------------------------------------------------------------------------------
     def step(self, step: Step) -> Any:

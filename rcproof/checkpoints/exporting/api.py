@@ -106,6 +106,7 @@ def export(
     shapes: Sequence[Shape] | None = None,
     certificate: Mapping[str, Any] | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
+    leaves: Sequence[str] = (),
     seed: int = 0,
 ) -> Export:
     """Write ``model`` so that it runs without this package, and compare what was written with ``model``.
@@ -117,8 +118,9 @@ def export(
         format: a key of :data:`FORMATS`; default: by the suffix of ``path``.
         layout: how strand pairs are held in what is written; see :func:`~rcproof.convert.untie.untie`.
         shapes: of the inputs without the batch, where ``model`` does not say them.
-        certificate: of the conversion, to travel along; a :class:`~rcproof.convert.Conversion` has its own.
+        certificate: of the conversion, to travel along, where ``model`` is a converted network without its own.
         names: ``{"inputs": [...], "outputs": [...]}`` for the file, made into identifiers.
+        leaves: submodules of a conjoined or ordinary network that tracing leaves whole.
         seed: of the inputs on which the two are compared.
 
     The file is read back. Its tensors are compared bit by bit, its outputs for several batches and, where it takes
@@ -129,7 +131,7 @@ def export(
     """
     chosen = format_for(path, format)
     target = Path(path)
-    prepared = prepare_export(model, layout, shapes, certificate, names or {}, seed)
+    prepared = prepare_export(model, layout, shapes, certificate, names or {}, leaves, seed)
     written = chosen.write(prepared, target)
     return Export(
         format=next(name for name, found in FORMATS.items() if found is chosen),

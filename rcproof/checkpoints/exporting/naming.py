@@ -45,12 +45,13 @@ class _Paths:
         self.known: dict[str, str] = {"": ""}
         self.used: dict[str, set[str]] = {}
 
-    def path(self, old: str) -> str:
+    def path(self, old: str, tensor: bool = False) -> str:
+        """The new path. The last part of a tensor's is an identifier, since no list holds it."""
         if old not in self.known:
             parent, _, last = old.rpartition(".")
             above = self.path(parent)
             taken = self.used.setdefault(above, set())
-            part = last if _is_index(last) and above else _attribute(last, taken)
+            part = last if _is_index(last) and above and not tensor else _attribute(last, taken)
             taken.add(part)
             self.known[old] = f"{above}.{part}" if above else part
         return self.known[old]
@@ -84,7 +85,7 @@ def with_identifiers(network: Network) -> tuple[Network, dict[str, str]]:
             target = paths.path(n.target)
             layers[target] = find_module(network, n.target)
         elif n.op == "tensor":
-            target = paths.path(n.target)
+            target = paths.path(n.target, tensor=True)
             tensors[target] = find_tensor(network, n.target)
         args = map_refs(n.args, lambda r: Ref(names[r.name]))
         kwargs = map_refs(n.kwargs, lambda r: Ref(names[r.name]))

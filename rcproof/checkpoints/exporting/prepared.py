@@ -24,6 +24,7 @@ from rcproof.convert.untie import Untieable, as_network, example_inputs, input_r
 from rcproof.errors import RcproofError
 from rcproof.network.network import Network
 from rcproof.network.untie import untie_network
+from rcproof.strand import representation
 from rcproof.verify import Check, InputCase, Report, draw_inputs, tolerance_for, vary_lengths
 from rcproof.verify.running import Difference, answered, checks_of, compare, describe, finite, flatten, place
 from rcproof.verify.running import prepare as in_dtype
@@ -78,6 +79,11 @@ class Prepared:
         owned = [*self.plain.parameters(), *self.plain.buffers()]
         return next((t.dtype for t in owned if t.is_floating_point()), torch.float32)
 
+    @property
+    def plain_inputs(self) -> list[str]:
+        """What the ordinary form calls its inputs."""
+        return [n.name for n in self.plain.rcproof_graph().nodes if n.op == "input"]
+
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
         """Inputs in the dtype of the network."""
         return example_inputs(self.network, self.shapes, batch)
@@ -118,16 +124,17 @@ def prepare_export(
     shapes: Sequence[Shape] | None,
     certificate: Mapping[str, Any] | None,
     names: Mapping[str, Sequence[str]],
+    leaves: Sequence[str],
     seed: int,
 ) -> Prepared:
     """Un-tie, rename, and collect what is known of the inputs and outputs."""
-    if isinstance(model, Conversion):
-        certificate = model.certificate.to_dict()
     reference = model.model if isinstance(model, Conversion) else model
     training = [name or "the network itself" for name, m in reference.named_modules() if m.training]
     if training:
         raise RcproofError("the network to export is in train mode", got=f"{training[0]!r}", fix="call .eval() first")
-    network, known = as_network(model, shapes)
+    network, known, own = as_network(model, shapes, leaves)
+    if certificate is None and own is not None:
+        certificate = own.to_dict()
     plain, renamed = with_identifiers(untie_network(network, example_inputs(network, known), layout))
     graph = plain.rcproof_graph()
     inputs = [n.name for n in graph.nodes if n.op == "input"]
@@ -143,7 +150,7 @@ def prepare_export(
         plain=plain,
         shapes=known,
         representations=input_representations(network),
-        outputs=tuple(map(str, outputs)),
+        outputs=tuple(str(representation(str(spec))) for spec in outputs),
         input_names=_names(names.get("inputs") or inputs, len(inputs), "input"),
         output_names=_names(names.get("outputs") or _output_names(graph.structure), len(graph.outputs), "output"),
         certificate=certificate,
@@ -188,7 +195,7 @@ def _names(wanted: Sequence[str], count: int, default: str) -> tuple[str, ...]:
 def check_outputs(
     prepared: Prepared, run: Run, cases: Sequence[InputCase], dtype: torch.dtype, title: str = "outputs"
 ) -> Report:
-    """What ``run`` gives for each case against what the network gives, in ``dtype``, with the tolerance of ``dtype``."""
+    """What ``run`` gives for each case against what the network gives, both in ``dtype`` and with its tolerance."""
     model = in_dtype(prepared.reference, dtype)
     limit = tolerance_for(dtype).relative
     found: dict[str, dict[str, Difference]] = {}
@@ -219,7 +226,9 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], e
         if got is None:
             checks.append(Check.failure(name, "not in the file"))
             continue
-        same = got.dtype == want.dtype and got.shape == want.shape and torch.equal(_bits(got.detach().cpu()), _bits(want))
+        same = (
+            got.dtype == want.dtype and got.shape == want.shape and torch.equal(_bits(got.detach().cpu()), _bits(want))
+        )
         checks.append(Check.of(name, 0.0, 0.0) if same else Check.failure(name, "differs from what was written"))
     if every:
         checks += [Check.failure(name, "was not written") for name in found if name not in expected]

@@ -133,7 +133,9 @@ def traceable(network: Network) -> Network:
         if isinstance(layer, nn.MaxPool1d) and not layer.return_indices:
             options = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
             kwargs = {key: getattr(layer, key) for key in options}
-            call = Node(f"{n.name}:both", "call", "F.max_pool1d", n.args, {**kwargs, **n.kwargs, "return_indices": True})
+            call = Node(
+                f"{n.name}:both", "call", "F.max_pool1d", n.args, {**kwargs, **n.kwargs, "return_indices": True}
+            )
         elif pooling and len(n.args) < 7 and not n.kwargs.get("return_indices", False):
             call = Node(f"{n.name}:both", "call", "F.max_pool1d", n.args, {**n.kwargs, "return_indices": True})
         else:
@@ -141,9 +143,7 @@ def traceable(network: Network) -> Network:
             continue
         nodes += [call, Node(n.name, "call", "operator.getitem", (Ref(call.name), 0))]
     used = dict.fromkeys(n.target for n in nodes if n.op == "module")
-    changed = Network(
-        Graph(nodes, graph.outputs, graph.structure), {path: find_module(network, path) for path in used}
-    )
+    changed = Network(Graph(nodes, graph.outputs, graph.structure), {path: find_module(network, path) for path in used})
     for n in nodes:
         if n.op == "tensor":
             attach(changed, n.target, find_tensor(network, n.target))

@@ -76,8 +76,9 @@ def check_file(path: PathLike, source: Mapping[str, Any] | None = None) -> Verdi
     :mod:`rcproof.symbolic`. Lifted blocks are covered by T2; train mode is not covered.
 
     ``source``: a description of the source at hand, in the form that certificates have
-    (:func:`rcproof.convert.source.describe_source`); the relation to that source is then proved too. Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be
-    read, or holds no certificate.
+    (:func:`rcproof.convert.source.describe_source`); the relation to that source is then proved too.
+
+    Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be read, or holds no certificate.
     """
     with opened(path) as container:
         document, certificate = _documents(container, path)

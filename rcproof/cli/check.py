@@ -29,8 +29,8 @@ PARTS = {
 
 @click.command("check", cls=Command)
 @click.argument("result")
-@click.option("--source", metavar="CHECKPOINT", help="Also prove the relation to this file; the options below say how it "
-              "is read, as for `rcproof convert`.")  # fmt: skip
+@click.option("--source", metavar="CHECKPOINT", help="Also prove the relation to this file; the options below say how "
+              "it is read, as for `rcproof convert`.")  # fmt: skip
 @source_options(wrapping=True)
 def command(result: str, source: str | None, **values: Any) -> Outcome:
     """Verify the certificate of RESULT, a converted file, without the converter and without the source.

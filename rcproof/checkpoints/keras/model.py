@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -27,9 +26,11 @@ class LayerSpec:
             ``data_format`` of layers that have one. An activation is a name, or
             ``{"class_name": …, "config": {…}}``.
         weights: its arrays by role: ``kernel``, ``bias``, ``depthwise_kernel``, ``pointwise_kernel``,
-            ``recurrent_kernel``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``, ``embeddings``, ``alpha``, …
-            Of a wrapper: those of what it wraps, which has a spec of its own.
-        inner: what a wrapper wraps: one layer (TimeDistributed), or the forward and the backward layer (Bidirectional).
+            ``recurrent_kernel``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``, ``embeddings``, ``alpha``;
+            of a MultiHeadAttention ``query/kernel``, ``key/bias``, ``attention_output/kernel``, …; of a class that is
+            not known, the last parts of their names. A wrapper has none: what it wraps has them.
+        inner: what a wrapper wraps: one layer (TimeDistributed), or the forward and the backward layer (Bidirectional,
+            whose ``go_backwards`` differ).
         generation: 0 (before layers had names), 1, 2 or 3: the age of the file, where two ages mean different
             functions by one name.
     """
@@ -51,8 +52,25 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Input:
+    """In the arguments of a call: the tensor ``inputs[index]``."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class Call:
-    """One application of a layer. A layer that is called twice shares its weights between the calls."""
+    """One application of a layer. A layer that is called twice shares its weights between the calls.
+
+    Attributes:
+        layer: the name of the layer.
+        inputs: all tensors that go in: the positional ones, then those given by name, in the order of the file. Of a
+            MultiHeadAttention: query, value and key, however they were given.
+        arguments: what else the call is told, by name; no tensor and no None, but :class:`Input` where a tensor was
+            given by name. ``args``: the positional arguments, only if they are more than the tensors themselves:
+            ``x * 2`` has inputs (x,) and ``{"args": [Input(0), 2.0]}`` in Keras 3, ``{"y": 2.0}`` in tf.keras.
+            A slice is a :class:`slice`, ``...`` is ``...``; a tuple is a list.
+    """
 
     layer: str
     inputs: tuple[Source, ...]
@@ -63,8 +81,8 @@ class Call:
 class KerasModel:
     """Layers by name, their calls in an order in which they can run, and which values come in and go out.
 
-    Every input is a call without inputs of a layer of kind ``InputLayer``, whose config has ``shape``: the shape without
-    the batch, None where it is not fixed.
+    Every input is a call without inputs of a layer of kind ``InputLayer``, whose config has ``shape``: the shape
+    without the batch, None where it is not fixed.
     """
 
     layers: dict[str, LayerSpec]

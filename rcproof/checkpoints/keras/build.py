@@ -116,7 +116,7 @@ class Value:
             if self.channels * moved.shape[-1] > LARGEST:
                 raise CheckpointError("a value too large to rearrange", got=f"shape {self.shape}")
             moved = np.broadcast_to(moved, (*(int(n) for n in self.rest if n is not None), moved.shape[-1]))
-        return np.ascontiguousarray(moved.reshape(-1, moved.shape[-1]))
+        return moved.reshape(-1, moved.shape[-1]).copy()
 
 
 Builder = Callable[["Site"], Value | Sequence[Value]]

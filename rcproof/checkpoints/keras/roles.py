@@ -58,6 +58,8 @@ def roles(kind: str, config: dict[str, Any]) -> list[Role] | None:
         return [Role(n) for n, on in (("gamma", "scale"), ("beta", "center")) if config.get(on, True)]
     if kind == "RMSNormalization":
         return [Role("scale")]
+    if kind == "Normalization" and config.get("mean") is not None:
+        return []  # its numbers are arguments
     if kind == "Normalization":
         return [Role("mean", False), Role("variance", False), Role("count", False)]
     if kind == "MultiHeadAttention":

@@ -223,6 +223,8 @@ def _normalization_of_vectors(layers: Any, three: bool, shape: tuple[int | None,
         "unit": layers.UnitNormalization(),
         "rescale": layers.Rescaling(numbers, offset=-0.5),
         "normalize": layers.Normalization(mean=numbers, variance=[0.5, 1.0, 2.0, 0.3, 0.7, 1.5]),
+        "normalize back": layers.Normalization(mean=numbers, variance=0.4, invert=True),
+        "normalize adapted": layers.Normalization(),
         "normalize one": layers.Normalization(axis=None, mean=0.3, variance=0.7),
     }
 

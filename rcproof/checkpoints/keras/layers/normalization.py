@@ -79,8 +79,12 @@ def _batch_norm(site: Site) -> Value:
     }
     momentum = site.get("momentum", 0.99)
     _same_order(site, value)
-    tensors = {name: torch.tensor(value.held_array(array)).flatten() for name, array in arrays.items()}
-    size = len(tensors["weight"])
+    turn = value.form != "vector" and value.axis(axes[0]) == 2
+    # Channels that are held with rows of an image have the numbers of the channel in every row.
+    size = int(value.steps or 0) if turn else value.channels
+    tensors = {
+        name: torch.tensor(value.held_array(array)).flatten().expand(size).contiguous() for name, array in arrays.items()
+    }
     plain = not site.get("scale", True) and not site.get("center", True)
     if plain:
         tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("running")}
@@ -92,7 +96,6 @@ def _batch_norm(site: Site) -> Value:
             **tensors,
         )
 
-    turn = value.form != "vector" and value.axis(axes[0]) == 2
     return replace(value, ref=_between(site, value.ref, turn, lambda x: site.module(make, x)))
 
 

@@ -6,7 +6,7 @@ import builtins
 import keyword
 import re
 
-from torch import nn
+from torch import fx, nn
 
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.network import Network, attach, find_module, find_tensor
@@ -14,7 +14,8 @@ from rcproof.network.network import Network, attach, find_module, find_tensor
 #: What generated source uses for itself, and no value may be called.
 _RESERVED = {"self", "torch", "nn", "F", "Tensor", "math", "Path", "load", "network", *dir(builtins)}
 
-_MODULE = nn.Module()
+# Attributes that a module has, or the one into which torch loads a program: a layer called "meta" is lost there.
+_ATTRIBUTES = {name for name in dir(fx.GraphModule(nn.Module(), fx.Graph())) if not name.startswith("__")}
 _LONGEST = 80
 
 
@@ -26,7 +27,7 @@ def identifier(wanted: str, taken: set[str]) -> str:
     >>> identifier("class", set()), identifier("0", set())
     ('class_', 'v0')
     """
-    base = re.sub(r"[^0-9A-Za-z_]+", "_", wanted)[:_LONGEST].strip("_") or "value"
+    base = re.sub(r"[^0-9A-Za-z_]+", "_", wanted)[:_LONGEST].lstrip("_") or "value"
     if base[0].isdigit():
         base = f"v{base}"
     if keyword.iskeyword(base) or keyword.issoftkeyword(base) or base in _RESERVED:
@@ -63,10 +64,8 @@ def _is_index(part: str) -> bool:
 
 def _attribute(wanted: str, taken: set[str]) -> str:
     """An identifier that no attribute of a module has already."""
-    own = {name for name in dir(_MODULE) if not name.startswith("__")}
-    return identifier(wanted, taken | own) if wanted not in taken and wanted not in own else identifier(
-        f"{wanted}_", taken | own
-    )  # fmt: skip
+    taken = taken | _ATTRIBUTES
+    return identifier(f"{wanted}_" if wanted in taken else wanted, taken)
 
 
 def with_identifiers(network: Network) -> tuple[Network, dict[str, str]]:

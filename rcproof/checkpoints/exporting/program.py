@@ -66,7 +66,8 @@ def exported(
             failure = "the exporter fixed the number of rows"
             continue
         if wanted:
-            taken = [case for case in others if _takes(program, case, prepared_dtype(network))]
+            runs = program.module()
+            taken = [case for case in others if _takes(runs, case, prepared_dtype(network))]
             if not taken:
                 continue
             refused = [case.name.rpartition(" ")[2] for case in others if case not in taken]
@@ -104,11 +105,11 @@ def _any_batch(program: Any) -> bool:
     return all(isinstance(t.shape[0], torch.SymInt) for t in inputs)
 
 
-def _takes(program: Any, case: InputCase, dtype: torch.dtype) -> bool:
+def _takes(runs: Any, case: InputCase, dtype: torch.dtype) -> bool:
     """Whether the program runs on inputs of this length; what it answers is compared later."""
     try:
         with torch.no_grad():
-            program.module()(*(t.to(dtype) if t.is_floating_point() else t for t in case.tensors))
+            runs(*(t.to(dtype) if t.is_floating_point() else t for t in case.tensors))
     except Exception:  # of a guard, an assertion, or a kernel
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -122,8 +123,9 @@ def _from_tensors(path: PathLike, options: ReadOptions) -> Imported:
         if options.model is not None:
             raise CheckpointError(f"{str(path)!r} holds a whole module", fix="leave --model out")
         found = Imported(held, f"a pickled module, {type(held).__name__}")
-        if options.arch is not None:
-            found = _preset_network(held.state_dict(), path, options, options.arch)
+        if options.arch is not None:  # its own forward, and what the preset says of it
+            said = _preset_network(held.state_dict(), path, options, options.arch)
+            found = replace(found, inputs=said.inputs, outputs=said.outputs, merge=said.merge, final=said.final)
         return found
     if options.model is not None:
         module = build_model(options.model, options.model_args)
@@ -139,14 +141,22 @@ def _from_tensors(path: PathLike, options: ReadOptions) -> Imported:
 def _preset_network(state: dict[str, Tensor], path: PathLike, options: ReadOptions, arch: str) -> Imported:
     from rcproof.checkpoints.presets import preset
 
-    network = preset(arch).network(without_prefix(state), options.model_args)
-    if network is None:
+    chosen = preset(arch)
+    built = chosen.network(without_prefix(state), options.model_args)
+    if built is None:
         raise CheckpointError(
             f"{str(path)!r} is a state dict", got=f"--arch {arch}", fix="that preset is for full models"
         )
-    found = Imported(network, f"a state dict, built as {arch}")
-    _say_representations(found, arch)
-    return found
+    return Imported(
+        built.network,
+        f"a state dict, built as {arch}",
+        list(built.notes),
+        shapes=built.shapes,
+        inputs=built.inputs,
+        outputs=built.outputs,
+        merge=chosen.merge,
+        final=chosen.final,
+    )
 
 
 def _say_representations(found: Imported, arch: str) -> None:
@@ -155,7 +165,7 @@ def _say_representations(found: Imported, arch: str) -> None:
     chosen = preset(arch)
     found.inputs, found.outputs = chosen.representations(found.shapes)
     found.merge, found.final = chosen.merge, chosen.final
-    found.notes.append(f"representations as in {arch}: {', '.join(found.inputs or ('by default',))}")
+    found.notes.append(f"representations as in {arch}: {', '.join(found.inputs)}")
 
 
 def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,9 @@ from rcproof.network.network import Network
 
 Array = NDArray[Any]
 
+# Before TensorFlow is imported, which imports Keras 3 too.
+os.environ["KERAS_BACKEND"] = "torch"
+
 #: Largest difference, relative to the largest value of an output, in float32.
 TOLERANCE = 1e-5
 
@@ -33,7 +36,6 @@ def keras2() -> Any:
 def keras3() -> Any:
     """Keras 3 on its torch backend; the test is skipped without it."""
     pytest.importorskip("h5py", reason="Keras files are read with h5py")
-    os.environ["KERAS_BACKEND"] = "torch"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         keras = pytest.importorskip("keras", minversion="3.0", reason="the oracle for Keras 3 is Keras")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -18,31 +19,19 @@ from rcproof.checkpoints.keras import read_keras
 from rcproof.checkpoints.keras.layers import recurrent
 from rcproof.checkpoints.keras.model import LayerSpec
 from rcproof.errors import CheckpointError
-from rcproof.nn import Recurrent
+from tests.checkpoints.keras import oracles
 from tests.checkpoints.keras.hand_built import Array, Graph, close, draw, run
-from tests.checkpoints.keras.agreement import agree, import_keras, outputs, predict, redraw, save
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 SHAPE = (7, 5)
+AGES = {2: (oracles.keras2, ".h5"), 3: (oracles.keras3, ".keras")}
 
-
-def network(age: int, *layers: Callable[[Any], Any], shape: tuple[int | None, ...] = SHAPE) -> Any:
-    keras = import_keras(age)
-    x = y = keras.Input(shape=shape)
-    for make in layers:
-        y = make(keras.layers)(y)
-    return redraw(keras.Model(x, y))
-
-
-def suffix(age: int) -> str:
-    return "net.h5" if age == 2 else "net.keras"
-
-
-OPTIONS: list[tuple[str, dict[str, Any]]] = [
+ONE_WAY: list[tuple[str, dict[str, Any]]] = [
     ("LSTM", {}),
     ("LSTM", {"return_sequences": True, "recurrent_activation": "hard_sigmoid"}),
     ("LSTM", {"use_bias": False, "activation": "softsign", "unit_forget_bias": False}),
     ("LSTM", {"return_sequences": True, "go_backwards": True, "dropout": 0.5, "recurrent_dropout": 0.5}),
+    ("LSTM", {"activation": "silu", "recurrent_activation": "softplus"}),
     ("GRU", {"return_sequences": True}),
     ("GRU", {"reset_after": False, "return_sequences": True, "go_backwards": True}),
     ("GRU", {"recurrent_activation": "hard_sigmoid", "activation": "relu"}),
@@ -52,85 +41,67 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("SimpleRNN", {"activation": "sigmoid", "go_backwards": True}),
     ("SimpleRNN", {"activation": "linear", "use_bias": False}),
 ]
-
-
-@pytest.mark.parametrize("age", [2, 3])
-def test_one_way(age: int, tmp_path: Path) -> None:
-    x = draw(1, 3, *SHAPE).astype(np.float32)
-    for kind, options in OPTIONS:
-
-        def make(layers: Any, kind: str = kind, options: dict[str, Any] = options) -> Any:
-            return getattr(layers, kind)(4, name="rnn", **options)
-
-        model = network(age, make)
-        found = agree(model, tmp_path / suffix(age), x)
-        usual = {"hard_sigmoid", "relu", "softsign", "sigmoid", "linear"}.isdisjoint(map(str, options.values()))
-        fast = usual and not options.get("go_backwards") and options.get("reset_after", True)
-        kernel = {"LSTM": nn.LSTM, "GRU": nn.GRU, "SimpleRNN": nn.RNN}[kind]
-        assert isinstance(found.model.get_submodule("rnn"), kernel if fast else Recurrent), options
-
-
 BOTH_WAYS = list(itertools.product(("concat", "sum", "mul", "ave"), (True, False), ("sigmoid", "hard_sigmoid")))
 
 
-@pytest.mark.parametrize("age", [2, 3])
+@pytest.mark.parametrize("age", AGES)
+def test_one_way(age: int, tmp_path: Path) -> None:
+    keras, suffix = AGES[age][0](), AGES[age][1]
+    branches = {
+        f"{kind}, {options}": getattr(keras.layers, kind)(4, name=f"rnn{i}", **options)
+        for i, (kind, options) in enumerate(ONE_WAY)
+    }
+    model = oracles.networks(keras, SHAPE, branches)
+    oracles.agree(model, tmp_path, suffix, list(branches))
+    found = read_keras(tmp_path / f"network{suffix}").model
+    fast = [i for i in range(len(ONE_WAY)) if isinstance(found.get_submodule(f"rnn{i}"), nn.RNNBase)]
+    assert fast == [0, 5, 10]  # the kernels of torch, where they compute the same
+
+
+@pytest.mark.parametrize("age", AGES)
 def test_both_ways(age: int, tmp_path: Path) -> None:
-    x = draw(1, 3, *SHAPE).astype(np.float32)
+    keras, suffix = AGES[age][0](), AGES[age][1]
+    layers, branches = keras.layers, {}
     for i, (mode, sequences, gate) in enumerate(BOTH_WAYS):
-        kind = ("LSTM", "GRU")[i % 2]
-
-        def make(layers: Any, mode: str = mode, kind: str = kind, options: Any = (sequences, gate)) -> Any:
-            inner = getattr(layers, kind)(4, return_sequences=options[0], recurrent_activation=options[1])
-            return layers.Bidirectional(inner, merge_mode=mode, name="both")
-
-        found = agree(network(age, make), tmp_path / suffix(age), x)
-        if gate == "sigmoid":
-            assert found.model.get_submodule("both").bidirectional
-        else:
-            ways = [found.model.get_submodule(f"both.{way}_layer") for way in ("forward", "backward")]
-            assert [way.reverse for way in ways] == [False, True]
-
-
-@pytest.mark.parametrize("age", [2, 3])
-def test_both_ways_with_a_backward_layer_of_its_own(age: int, tmp_path: Path) -> None:
-    x = draw(1, 3, *SHAPE).astype(np.float32)
-
-    def make(layers: Any) -> Any:
-        back = layers.GRU(4, go_backwards=True, return_sequences=True, activation="relu")
-        return layers.Bidirectional(layers.LSTM(4, return_sequences=True), backward_layer=back)
-
-    agree(network(age, make), tmp_path / suffix(age), x)
-
-
-@pytest.mark.parametrize("age", [2, 3])
-def test_both_ways_unmerged_are_two_values(age: int, tmp_path: Path) -> None:
-    keras, x = import_keras(age), draw(1, 3, *SHAPE).astype(np.float32)
+        kind = layers.LSTM if i % 3 else layers.GRU
+        inner = kind(4, return_sequences=sequences, recurrent_activation=gate)
+        branches[f"{mode}, {sequences}, {gate}"] = layers.Bidirectional(inner, merge_mode=mode, name=f"both{i}")
+    back = layers.GRU(4, go_backwards=True, return_sequences=True, activation="relu")
+    branches["two kinds"] = layers.Bidirectional(layers.LSTM(4, return_sequences=True), backward_layer=back)
     for sequences in (True, False):
-        first = keras.Input(shape=SHAPE)
-        inner = keras.layers.LSTM(4, return_sequences=sequences)
-        model = redraw(keras.Model(first, keras.layers.Bidirectional(inner, merge_mode=None)(first)))
-        agree(model, tmp_path / suffix(age), x)
+        apart = layers.Bidirectional(layers.LSTM(4, return_sequences=sequences), merge_mode=None)
+        for which in (0, 1):
+            branches[f"apart, {sequences}, {which}"] = lambda x, apart=apart, which=which: apart(x)[which]
+    model = oracles.networks(keras, SHAPE, branches)
+    oracles.agree(model, tmp_path, suffix, list(branches))
+    found = read_keras(tmp_path / f"network{suffix}").model
+    for i, (_, _, gate) in enumerate(BOTH_WAYS):
+        layer = found.get_submodule(f"both{i}")
+        if gate == "sigmoid":
+            assert layer.bidirectional
+        else:
+            assert [layer.get_submodule(f"{way}_layer").reverse for way in ("forward", "backward")] == [False, True]
 
 
 def test_any_length_with_the_kernels_of_torch(tmp_path: Path) -> None:
-    keras = import_keras(2)
-    first = keras.Input(shape=(None, 5))
+    keras = oracles.keras2()
     inner = keras.layers.LSTM(4, return_sequences=True)
-    model = redraw(keras.Model(first, keras.layers.Bidirectional(inner)(first)))
-    found = agree(model, tmp_path / "net.h5", draw(1, 2, 9, 5).astype(np.float32))
-    x = draw(2, 2, 4, 5).astype(np.float32)
-    outputs(found, [x], predict(model, x))
+    model = oracles.networks(keras, (None, 5), {"both": keras.layers.Bidirectional(inner)})
+    network = oracles.read_back(model, tmp_path, ".h5")
+    for length in (6, 31):
+        (got,), (want,) = oracles.answers(model, network, [draw(length, 2, length, 5).astype(np.float32)])
+        assert oracles.difference(got, want) <= oracles.TOLERANCE
 
 
 def test_a_layer_that_is_called_twice_is_one_layer(tmp_path: Path) -> None:
-    keras = import_keras(2)
-    a, b = keras.Input(shape=SHAPE), keras.Input(shape=(4, 5))
+    keras = oracles.keras2()
+    a, b = keras.Input(shape=SHAPE), keras.Input(shape=(6, 5))
     rnn = keras.layers.Bidirectional(keras.layers.GRU(3, recurrent_activation="hard_sigmoid"))
-    model = redraw(keras.Model([a, b], keras.layers.Add()([rnn(a), rnn(b)])))
-    found = agree(
-        model, tmp_path / "net.h5", draw(1, 2, *SHAPE).astype(np.float32), draw(2, 2, 4, 5).astype(np.float32)
-    )
-    assert sum(p.numel() for p in found.model.parameters()) == model.count_params()
+    model = keras.Model([a, b], keras.layers.Add()([rnn(a), rnn(b)]))
+    oracles.draw_weights(model)
+    oracles.agree(model, tmp_path, ".h5", ["sum"])
+    found = read_keras(tmp_path / "network.h5").model
+    assert sum(p.numel() for p in found.parameters()) == model.count_params()
 
 
 # -- Keras 1, from the definitions ---------------------------------------------------------------------------
@@ -230,7 +201,7 @@ def test_mutants_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     # The other age's hard sigmoid.
     caught(lambda: (run(both(generation=3)[0].build(y), x), want))
     # Two gates swapped.
-    network = g.build(y)
+    network = copy.deepcopy(g.build(y))
     with torch.no_grad():
         for p in network.parameters():
             p.copy_(torch.cat([p[4:8], p[:4], p[8:]]))
@@ -239,9 +210,8 @@ def test_mutants_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     got = run(g.build(y), x)
     caught(lambda: (np.concatenate([got[:, :, :4], got[:, ::-1, 4:]], axis=2), want))
     # The last position of the backward answers in place of the end of its reading.
-    for specs in (g.layers["both"].inner,):
-        for spec in specs:
-            spec.config["return_sequences"] = False
+    for spec in g.layers["both"].inner:
+        spec.config["return_sequences"] = False
     last = np.concatenate([want[:, -1, :4], want[:, 0, 4:]], axis=1)
     close(run(g.build(y), x), last)
     monkeypatch.setattr(recurrent, "_position", lambda site, ref, where: site.function("torch.select", ref, 2, -1))
@@ -309,29 +279,26 @@ def test_ways_that_do_not_fit_are_refused(change: Callable[[LayerSpec], None], t
 
 @pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
 def test_a_branch_like_factornets_is_lifted(gate: str, tmp_path: Path) -> None:
-    model = network(
-        2,
-        lambda layers: layers.Conv1D(6, 5, activation="relu"),
-        lambda layers: layers.MaxPooling1D(2),
-        lambda layers: layers.Bidirectional(
-            layers.LSTM(3, return_sequences=True, recurrent_activation=gate), name="both"
-        ),
-        lambda layers: layers.Flatten(),
-        lambda layers: layers.Dense(1),
-        shape=(24, 4),
+    keras = oracles.keras2()
+    layers = keras.layers
+    inner = layers.LSTM(3, return_sequences=True, recurrent_activation=gate)
+
+    def branch(x: Any) -> Any:
+        x = layers.MaxPooling1D(2)(layers.Conv1D(6, 5, activation="relu")(x))
+        return layers.Dense(1)(layers.Flatten()(layers.Bidirectional(inner, name="both")(x)))
+
+    model = oracles.networks(keras, (24, 4), {"score": branch})
+    net = oracles.read_back(model, tmp_path, ".h5")
+    conversion = rcproof.convert(
+        Conjoined(net, "reversal", "fixed", final="sigmoid").eval(), rcproof.ConvertConfig(input_shapes=((4, 24),))
     )
-    found = read_keras(save(model, tmp_path / "net.h5"))
     x = draw(1, 3, 24, 4).astype(np.float32)
-    outputs(found, [x], predict(model, x))
-    conjoined = Conjoined(found.model, "reversal", "fixed", final="sigmoid").eval()
-    conversion = rcproof.convert(conjoined, rcproof.ConvertConfig(input_shapes=found.shapes))
-    want = sigmoid((predict(model, x)[0] + predict(model, x[:, ::-1, ::-1].copy())[0]) / 2)
+    want = sigmoid((np.asarray(model(x)) + np.asarray(model(x[:, ::-1, ::-1].copy()))) / 2)
+    given = oracles.channels_first(x)
     with torch.no_grad():
-        got = conversion.model(torch.from_numpy(x.transpose(0, 2, 1).copy())).numpy()
-    close(got, want, 1e-5)
+        close(conversion.model(given).numpy(), want, 1e-5)
     lifted = {n.target for n in conversion.model.rcproof_graph().nodes if n.rule == "lifted"}
     assert lifted == ({"both"} if gate == "sigmoid" else {"both.forward_layer", "both.backward_layer"})
     rcproof.save(conversion.model, tmp_path / "net.safetensors")
-    again = rcproof.load(tmp_path / "net.safetensors")
     with torch.no_grad():
-        close(again(torch.from_numpy(x.transpose(0, 2, 1).copy())).numpy(), got, 1e-6)
+        assert torch.equal(rcproof.load(tmp_path / "net.safetensors")(given), conversion.model(given))

@@ -332,6 +332,8 @@ def build(
         site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, model, options, notes)
         plain = value.form == "image" and sum(n != 1 for n in value.rest) < 2
         outputs.append(value if value.form == "sequence" or plain else site.as_keras(value))
+    place = {results[i][0].ref.name: position for position, i in enumerate(model.inputs)}
+    graph.nodes.sort(key=lambda n: place.get(n.name, len(place)))  # calls may come in another order than the inputs
     network = graph.network([value.ref for value in outputs])
     return network, [results[i][0] for i in model.inputs], outputs
 

@@ -18,6 +18,7 @@ SHAPES: dict[str, list[tuple[int | None, ...]]] = {
     "convolution of open length": [(None, 6)],
     "separable": [(23, 6), (24, 6)],
     "transposed": [(9, 4)],
+    "other on torch": [(23, 6), (24, 6)],
     "pooling": [(23, 6), (24, 6)],
     "pooling of open length": [(None, 6)],
     "padding": [(23, 6)],
@@ -52,7 +53,9 @@ def chain(*layers: Any) -> Branch:
 
 
 def activation_names(three: bool) -> list[str]:
-    names = "linear relu sigmoid tanh softmax softplus softsign elu selu exponential hard_sigmoid swish gelu mish".split()
+    names = (
+        "linear relu sigmoid tanh softmax softplus softsign elu selu exponential hard_sigmoid swish gelu mish".split()
+    )
     more = (
         "silu relu6 leaky_relu log_softmax celu glu hard_silu hard_swish tanh_shrink hard_tanh soft_shrink hard_shrink "
         "log_sigmoid squareplus sparse_plus sparse_sigmoid"
@@ -130,7 +133,8 @@ def _separable(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branc
         options = {"padding": padding, "strides": stride, "depth_multiplier": multiplier}
         found[f"separable {options}"] = layers.SeparableConv1D(5, 4, **options)
         found[f"depthwise {options}"] = layers.DepthwiseConv1D(4, **options)
-    found["causal"] = layers.SeparableConv1D(5, 4, padding="causal")
+    if not three:
+        found["causal"] = layers.SeparableConv1D(5, 4, padding="causal")
     found["dilated"] = layers.SeparableConv1D(5, 3, dilation_rate=2, activation="relu")
     found["no bias"] = layers.SeparableConv1D(5, 3, use_bias=False)
     found["depthwise no bias"] = layers.DepthwiseConv1D(3, use_bias=False, activation="tanh")
@@ -140,14 +144,18 @@ def _separable(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branc
 def _transposed(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
     found: Branches = {}
     for padding, size, stride in itertools.product(("valid", "same"), (1, 2, 3, 4, 5), (1, 2, 3)):
-        # Keras 3 says that on torch these can differ from what every other backend gives.
-        if three and padding == "same" and size > stride and (size - stride) % 2:
-            continue
         found[f"{padding} {size} stride {stride}"] = layers.Conv1DTranspose(3, size, strides=stride, padding=padding)
     found["valid, output padding"] = layers.Conv1DTranspose(3, 4, strides=3, output_padding=1)
-    if not three:
-        found["same, output padding"] = layers.Conv1DTranspose(3, 4, strides=3, padding="same", output_padding=2)
+    found["same, output padding"] = layers.Conv1DTranspose(3, 4, strides=3, padding="same", output_padding=2)
     found["no bias"] = layers.Conv1DTranspose(3, 4, strides=2, use_bias=False, activation="relu")
+    return found
+
+
+def _other_on_torch(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
+    """What Keras 3 on torch computes otherwise than every other Keras: averages with uneven padding."""
+    found: Branches = {}
+    for size, stride in ((2, 1), (3, 2), (4, 1), (4, 3), (5, None), (5, 2)):
+        found[f"average {size} stride {stride}"] = layers.AveragePooling1D(size, strides=stride, padding="same")
     return found
 
 
@@ -156,6 +164,8 @@ def _pooling(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branche
     for kind, padding, size, stride in itertools.product(
         (layers.MaxPooling1D, layers.AveragePooling1D), ("valid", "same"), (2, 3, 4, 5), (None, 1, 2, 3)
     ):
+        if three and padding == "same" and kind is layers.AveragePooling1D and _uneven(shape[0], size, stride or size):
+            continue  # see "other on torch"
         found[f"{kind.__name__} {padding} {size} stride {stride}"] = kind(size, strides=stride, padding=padding)
     for kind in (layers.GlobalMaxPooling1D, layers.GlobalAveragePooling1D):
         found[kind.__name__] = kind()
@@ -164,10 +174,15 @@ def _pooling(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branche
     return found
 
 
+def _uneven(length: int | None, size: int, stride: int) -> bool:
+    needed = (-(-(length or 0) // stride) - 1) * stride + size - (length or 0)
+    return needed > 0 and needed % 2 == 1
+
+
 def _open_pooling(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
     return {
         "max": layers.MaxPooling1D(3),
-        "average same": layers.AveragePooling1D(4, strides=1, padding="same"),
+        "average same": layers.AveragePooling1D(3 if three else 4, strides=1, padding="same"),
         "max same": layers.MaxPooling1D(4, strides=1, padding="same"),
         "global": layers.GlobalMaxPooling1D(),
     }
@@ -210,6 +225,7 @@ def _normalization(layers: Any, three: bool, shape: tuple[int | None, ...]) -> B
         "rescale": layers.Rescaling(0.3, offset=0.2),
     }
     if three:
+        del found["layer over length"]  # which Keras itself cannot do on torch
         found["rms"] = layers.RMSNormalization()
     return found
 
@@ -223,7 +239,7 @@ def _normalization_of_vectors(layers: Any, three: bool, shape: tuple[int | None,
         "unit": layers.UnitNormalization(),
         "rescale": layers.Rescaling(numbers, offset=-0.5),
         "normalize": layers.Normalization(mean=numbers, variance=[0.5, 1.0, 2.0, 0.3, 0.7, 1.5]),
-        "normalize back": layers.Normalization(mean=numbers, variance=0.4, invert=True),
+        "normalize back": layers.Normalization(mean=numbers, variance=[0.4] * 6, invert=True),
         "normalize adapted": layers.Normalization(),
         "normalize one": layers.Normalization(axis=None, mean=0.3, variance=0.7),
     }
@@ -298,7 +314,9 @@ def _merging(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branche
 
     def vectors(merge: Any) -> Branch:
         """Vectors in two orders: one flattened, one not."""
-        return lambda x: layers.Dense(3)(merge([layers.Flatten()(x), chain(layers.Permute((2, 1)), layers.Flatten())(x)]))
+        return lambda x: layers.Dense(3)(
+            merge([layers.Flatten()(x), chain(layers.Permute((2, 1)), layers.Flatten())(x)])
+        )
 
     found: Branches = {}
     for name in ("Add", "Multiply", "Average", "Maximum", "Minimum"):
@@ -349,8 +367,8 @@ def _images(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches
         "max": chain(layers.MaxPooling2D(at(3)), end()),
         "max strided": chain(layers.MaxPooling2D(at(3), strides=at(2)), end()),
         "max same": chain(layers.MaxPooling2D(at(4), **same), end()),
-        "average same": chain(layers.AveragePooling2D(at(4), strides=at(3), **same), end()),
-        "average same over padding": chain(layers.AveragePooling2D(at(4, 2), strides=at(4, 2), **same), end()),
+        "average same": chain(layers.AveragePooling2D(at(3), strides=at(1), **same), end()),
+        "average same over padding": chain(layers.AveragePooling2D(at(4, 3), strides=at(4, 3), **same), end()),
         "global max": layers.GlobalMaxPooling2D(),
         "global average": layers.GlobalAveragePooling2D(),
         "pad": chain(layers.ZeroPadding2D(((0, 0), (1, 3)) if shape[0] == 1 else ((1, 3), (0, 0))), end()),
@@ -397,6 +415,7 @@ _FAMILIES: dict[str, Callable[[Any, bool, tuple[int | None, ...]], Branches]] = 
     "convolution of open length": _open_convolution,
     "separable": _separable,
     "transposed": _transposed,
+    "other on torch": _other_on_torch,
     "pooling": _pooling,
     "pooling of open length": _open_pooling,
     "padding": _padding,

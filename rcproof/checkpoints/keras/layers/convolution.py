@@ -152,7 +152,7 @@ def _transposed(site: Site) -> Value:
     left = max(plain.span - tail, 0) // 2 if padding == "same" else 0
     rest = tail + 2 * left - plain.span
     if min(plain.stride, plain.dilation) < 1 or rest >= max(plain.stride, plain.dilation):
-        raise site.error("output_padding", got=repr(extra)[:60], expected="less than the stride")
+        raise site.error("positions added at the end", got=rest, expected=f"fewer than the stride, {plain.stride}")
     site.keep_same(plain)
     bias = _bias(site, out)
     made = site.module(

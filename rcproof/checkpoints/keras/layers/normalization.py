@@ -83,7 +83,8 @@ def _batch_norm(site: Site) -> Value:
     # Channels that are held with rows of an image have the numbers of the channel in every row.
     size = int(value.steps or 0) if turn else value.channels
     tensors = {
-        name: torch.tensor(value.held_array(array)).flatten().expand(size).contiguous() for name, array in arrays.items()
+        name: torch.tensor(value.held_array(array)).flatten().expand(size).contiguous()
+        for name, array in arrays.items()
     }
     plain = not site.get("scale", True) and not site.get("center", True)
     if plain:
@@ -106,9 +107,10 @@ def _affine(site: Site, value: Value, axes: tuple[int, ...]) -> dict[str, Array]
     }
 
 
-@layer("LayerNormalization", either_axis=True)
+@layer("LayerNormalization", "RMSNormalization", either_axis=True)
 def _layer_norm(site: Site) -> Value:
     """Over the channels at each position (the default), over the length, or over both."""
+    by_square = site.spec.kind == "RMSNormalization"
     value = site.value
     if site.get("rms_scaling", False):
         raise site.error("rms_scaling", got=True, expected="False")
@@ -124,11 +126,17 @@ def _layer_norm(site: Site) -> Value:
         )
     turn = dims == [1] and last == 2
     _same_order(site, value)
-    tensors = {name: torch.tensor(value.held_array(array)) for name, array in _affine(site, value, axes).items()}
+    if by_square:
+        arrays = {"weight": _parameter(site, value, axes, "scale", True, 1.0)}
+    else:
+        arrays = _affine(site, value, axes)
+    tensors = {name: torch.tensor(value.held_array(array)) for name, array in arrays.items()}
     sizes = tuple(tensors["weight"].shape[dim - 1] for dim in dims)
     tensors = {name: tensor.reshape(sizes) for name, tensor in tensors.items()}
 
     def make() -> nn.Module:
+        if by_square:
+            return filled(lambda: nn.RMSNorm(sizes, _epsilon(site, 1e-6)), **tensors)
         return filled(lambda: nn.LayerNorm(sizes, _epsilon(site)), **tensors)
 
     return replace(value, ref=_between(site, value.ref, turn, lambda x: site.module(make, x)))

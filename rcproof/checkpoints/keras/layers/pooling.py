@@ -43,6 +43,9 @@ def _pooled(site: Site, value: Value, laid: Windows, count: int | None, *also: W
     size, stride, left, right = laid.size, laid.stride, laid.left, laid.right
     if left == right and left <= size // 2:
         made = _window(site, value.ref, largest, size, stride, left)
+    elif not largest and _repeats_ends(site):
+        padded = site.function("F.pad", value.ref, (left, right), mode="replicate")
+        made = _window(site, padded, largest, size, stride, 0)
     elif right == left + 1 and right <= size // 2:
         # torch pads both sides alike. It can add a window that hangs over the end, or one in front that is dropped.
         if stride > 1:
@@ -58,6 +61,19 @@ def _pooled(site: Site, value: Value, laid: Windows, count: int | None, *also: W
         made = _window(site, padded, largest, size, stride, 0)
         made = site.function("torch.mul", made, site.constant(f"scale_{value.steps}", _scale(site, value, laid)))
     return replace(value, ref=made, shape=with_sizes(value, {value.length: count}))
+
+
+def _repeats_ends(site: Site) -> bool:
+    """Whether averages take the ends again for uneven padding: only those of Keras 3 on torch do."""
+    if site.spec.generation < 3:
+        return False
+    torch_wrote_it = site.model.backend.lower() == "torch"
+    if not torch_wrote_it:
+        site.notes.append(
+            f"layer {site.spec.name!r} is taken to average over what its windows read of the input, as on every "
+            "backend but torch"
+        )
+    return torch_wrote_it
 
 
 def _window(site: Site, x: Ref, largest: bool, size: int, stride: int, padding: int, overhang: bool = False) -> Ref:

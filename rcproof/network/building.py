@@ -32,6 +32,7 @@ class GraphBuilder:
         self.layers: dict[str, nn.Module] = {}
         self.tensors: dict[str, Tensor] = {}
         self._names: set[str] = set()
+        self._counts: dict[str, int] = {}
 
     def input(self, name: str) -> Ref:
         """The next tensor that the network takes."""
@@ -71,9 +72,10 @@ class GraphBuilder:
 
     def _fresh(self, wanted: str) -> str:
         base = "".join(c if c.isalnum() or c in "_." else "_" for c in wanted) or "value"
-        name, count = base, 1
+        name, count = base, self._counts.get(base, 1)
         while name in self._names:
             count += 1
             name = f"{base}_{count}"
         self._names.add(name)
+        self._counts[base] = count  # a file can have very many steps of one name
         return name

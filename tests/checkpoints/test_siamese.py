@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -719,3 +720,40 @@ def test_factornet_answers_differ_between_strands() -> None:
     siamese = found(form, form.network())
     (x,) = draw([(6, 40)])
     assert (siamese.branch(x) - siamese.branch(rc(x, form.inputs[0]))).abs().max() > 1e-3
+
+
+# -- graphs from hostile files -------------------------------------------------------------------------------
+
+
+def test_long_graphs_take_no_time() -> None:
+    """Ten thousand steps: flips of flips, a deep branch, sums of sums. Nothing here may grow with the square."""
+
+    def flips(g: Maker) -> Sequence[Ref]:
+        x = y = g.input("x")
+        for _ in range(10_001):
+            y = g.flip(y, 1, 2)
+        return [g.mean(scores(g, x), scores(g, y))]
+
+    def deep(g: Maker) -> Sequence[Ref]:
+        x, y = g.input("x"), g.input("y")
+        for _ in range(5_000):
+            x, y = g.relu(x), g.relu(y)
+        return [g.mean(scores(g, x), scores(g, y))]
+
+    def sums(g: Maker) -> Sequence[Ref]:
+        x = scores(g, g.input("x"))
+        y = scores(g, g.input("y"))
+        for _ in range(5_000):
+            x = g.call("operator.add", x, g.relu(x))
+        return [g.call("operator.sub", x, y)]
+
+    def many(g: Maker) -> Sequence[Ref]:
+        answers = [scores(g, g.input(f"x{i}")) for i in range(100)]
+        return [g.mean(answers[0], answers[1])]
+
+    started = time.monotonic()
+    assert isinstance(recognise(made(flips), DNA), NotSiamese)
+    assert isinstance(recognise(made(deep), DNA * 2), Siamese)
+    assert isinstance(recognise(made(sums), DNA * 2), NotSiamese)
+    assert recognise(made(many), DNA * 100) is None
+    assert time.monotonic() - started < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ from rcproof.network.network import Network
 from rcproof.strand import Representation, RepresentationLike, rc, representation, representations
 from rcproof.verify import check_equivalence, draw_inputs
 from rcproof.verify.running import answered, prepare
+
+#: Networks with more inputs, and merges that lie further from an output, are not looked at.
+_MOST_INPUTS, _MOST_MERGES = 64, 60
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def recognise(
     Raises :class:`~rcproof.errors.CheckpointError` where the graph is siamese and ``inputs`` are missing or do not
     fit it. :func:`confirm` checks the result numerically.
     """
-    if len(network.rcproof_graph().nodes) == 0 or not View(network, None).shares():
+    if not 0 < network.input_count <= _MOST_INPUTS or not View(network, None).shares():
         return None
     if shapes is None:
         shapes = _shapes_by_trial(network)
@@ -148,11 +152,8 @@ def _fitting(view: View, choices: Sequence[Merged], strands: Strands) -> tuple[M
 def _candidates(view: View, output: str) -> list[Merged]:
     """The ways to take one output for a merge: the merge nearest to it, with either side as the first strand."""
     reason: Apart | None = None
-    for name in view.gates(output):
-        merge = merge_of(view, name)
-        if merge is None:
-            continue
-        mode, a, b = merge
+    merges = ((name, merge) for name in view.gates(output) if (merge := merge_of(view, name)) is not None)
+    for name, (mode, a, b) in itertools.islice(merges, _MOST_MERGES):
         found: list[Merged] = []
         for first, second in ((a, b), (b, a)):
             try:

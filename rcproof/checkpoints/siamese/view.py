@@ -17,9 +17,13 @@ Shape = tuple[int, ...]
 #: Examples in what is run while looking.
 _BATCH = 2
 
+#: Steps between an input and its other strand are few; a graph with more of them is something else.
+_MOST_MOVES = 60
+
 #: Functions that give values of their arguments in other places, and those that change a sign.
 _MOVING = {
-    "along", "join", "permute", "insert", "squeeze", "reshape", "index", "identity", "cast", "factory", "size", "scalar",
+    "along", "join", "permute", "insert", "squeeze", "reshape", "index", "identity", "cast", "factory", "size",
+    "scalar",
 }  # fmt: skip
 _SIGNING = {"neg", "negative", "mul", "multiply"}
 
@@ -63,7 +67,7 @@ class View:
             if name not in found:
                 found.add(name)
                 waiting += self.nodes[name].refs()
-        return [n for n in self.graph.nodes if n.name in found and n.name not in stop]
+        return [self.nodes[name] for name in sorted(found.difference(stop), key=self.place.__getitem__)]
 
     def gates(self, target: str) -> Iterator[str]:
         """The nodes that everything between the inputs and ``target`` passes through, from ``target`` upwards."""
@@ -92,10 +96,18 @@ class View:
         return found.eval()
 
     def only_moves(self, targets: Sequence[str], stop: Sequence[str]) -> bool:
-        """Whether all that lies between ``stop`` and ``targets`` moves values about, and computes none."""
-        if not all(name in stop or self._moves(self.nodes[name]) for name in targets):
-            return False
-        return all(self._moves(n) for n in self.above(targets, stop))
+        """Whether what lies between ``stop`` and ``targets`` moves values and computes none, in a few steps."""
+        seen: set[str] = set(stop)
+        waiting = [name for name in targets if name not in seen]
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            if len(seen) > _MOST_MOVES or not self._moves(self.nodes[name]):
+                return False
+            seen.add(name)
+            waiting += self.nodes[name].refs()
+        return True
 
     def _moves(self, n: Node) -> bool:
         if n.op == "call":
@@ -138,7 +150,8 @@ class View:
             weights = [] if layer is None else list(layer.parameters())
             if layer is not None and weights:
                 if n.target not in uses:
-                    alike.setdefault((type(layer), tuple(w.shape for w in weights)), []).append(layer)
+                    looks = tuple((w.shape, float(w.detach().double().sum())) for w in weights)
+                    alike.setdefault((type(layer), looks), []).append(layer)
                 uses.setdefault(n.target, set()).add(repr((n.args, n.kwargs)))
             for ref in n.refs():
                 held = self.nodes[ref]

@@ -122,6 +122,9 @@ class Value:
 Builder = Callable[["Site"], Value | Sequence[Value]]
 LAYERS: dict[str, Builder] = {}
 
+#: Before the class name of a function that Keras 3 calls without a layer, which may be that of a layer too.
+OPERATION = "operation "
+
 #: Kinds of layers that take sequences with either axis as the length; the others get (L, C).
 EITHER_AXIS: set[str] = set()
 
@@ -317,11 +320,12 @@ def build(
         spec = model.layers[call.layer]
         inputs = [results[s.call][s.tensor] for s in call.inputs]
         site = Site(graph, spec, inputs, paths[spec.name], call, model, options, notes, kept)
-        if spec.kind not in EITHER_AXIS:
+        kind = OPERATION + spec.kind if spec.config.get("operation") else spec.kind
+        if kind not in EITHER_AXIS:
             site.inputs = [site.sequence(0, value) for value in inputs]
-        if spec.kind not in LAYERS:
+        if kind not in LAYERS:
             raise site.error("no such layer is known", expected="one of the layers that the README lists")
-        made = LAYERS[spec.kind](site)
+        made = LAYERS[kind](site)
         results.append([made] if isinstance(made, Value) else list(made))
         for value in results[-1]:
             if math.prod(n for n in value.shape if n is not None) > LARGEST:

@@ -19,8 +19,8 @@ def read_keras(path: PathLike, options: ReadOptions | None = None) -> Imported:
 
     options = options or ReadOptions()
     found = read_keras_model(path, options)
-    notes: list[str] = []
-    network, inputs, outputs = build(found, options, notes)
+    notes: list[str] = list(found.notes)
+    network, inputs, _ = build(found, options, notes)
     shapes = [value.held_shape() for value in inputs if None not in value.shape]
     return Imported(
         network,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from rcproof.checkpoints.keras.nets import DEEPEST, MOST_CALLS, Item, Net, Node, Place
 from rcproof.errors import CheckpointError
@@ -130,7 +130,7 @@ def _sequential(layers: list[Any], config: dict[str, Any], depth: int) -> Net:
         if before is None and item.kind != "InputLayer":
             shape = first_shape(item) or config.get("build_input_shape")
             name = f"{item.name}_input"
-            items[name] = Item(name, "InputLayer", {"batch_shape": shape}, [Node()])
+            items[name] = Item(name, "InputLayer", {"batch_input_shape": shape}, [Node()])
             before = Place(name, 0, 0)
         item.nodes = [Node([] if before is None else [before])]
         items[item.name] = item
@@ -230,7 +230,7 @@ def _ends(found: Any, what: str, items: dict[str, Item]) -> list[Place]:
     return [place for inside in found for place in _ends(inside, what, items)]
 
 
-def _is_place(found: Any, items: dict[str, Item]) -> bool:
+def _is_place(found: Any, items: dict[str, Item]) -> TypeGuard[list[Any]]:
     return (
         isinstance(found, list)
         and len(found) in (3, 4)

@@ -183,7 +183,7 @@ def _receive(stream: IO[bytes], size: int) -> Group:
         if total > size + PACKED_BYTES:
             raise _Cut("arrays that are too large")
         made = np.empty(math.prod(shape), dtype)
-        _fill(stream, memoryview(made).cast("B"))
+        _fill(stream, made.view(np.uint8).data)
         if kind == "bfloat16":
             made = (made.astype("<u4") << 16).view("<f4")
         arrays.append(made.reshape(shape))

@@ -82,7 +82,12 @@ class KerasModel:
     """Layers by name, their calls in an order in which they can run, and which values come in and go out.
 
     Every input is a call without inputs of a layer of kind ``InputLayer``, whose config has ``shape``: the shape
-    without the batch, None where it is not fixed.
+    without the batch, None where it is not fixed; an image also has the ``data_format`` of the layers of the file.
+
+    Attributes:
+        backend: what Keras ran on, in small letters: ``tensorflow``, ``theano``, ``torch``, …, where it is known.
+            Kernels are for cross-correlation whatever it was; where ``same`` puts its padding still depends on it.
+        notes: what the file does not say and was assumed, one line each.
     """
 
     layers: dict[str, LayerSpec]
@@ -93,3 +98,4 @@ class KerasModel:
     version: str
     backend: str
     container: str
+    notes: tuple[str, ...] = ()

@@ -69,8 +69,8 @@ def roles(kind: str, config: dict[str, Any]) -> list[Role] | None:
         return [Role("scale")] if config.get("use_scale", kind == "AdditiveAttention") else []
     if kind == "WeightedSum1D":
         return [Role("W")]
-    names = _names(kind, bias)
-    return None if names is None else [Role(n) for n in names]
+    plain = _names(kind, bias)
+    return None if plain is None else [Role(n) for n in plain]
 
 
 def _names(kind: str, bias: list[str]) -> list[str] | None:

@@ -170,8 +170,7 @@ def _give(item: Item, arrays: Named, generation: int, made: Found) -> None:
     if len(places) != len(arrays):
         raise _misfit(item, arrays, [f"{leaf.name}/{role.name}" for leaf, role in places])
     for (leaf, role), (name, array) in zip(places, arrays, strict=True):
-        said = told(name)
-        if said is not None and said != role.name.rpartition("/")[2]:
+        if _contradicts(name, role):
             raise _misfit(item, arrays, [f"{leaf.name}/{role.name}" for leaf, role in places])
         made.setdefault(id(leaf), {})[role.name] = array
 
@@ -206,7 +205,7 @@ def _roles_of(leaf: Item, arrays: Named, generation: int) -> dict[str, Array]:
     own = [r for r in own if r.trained] + [r for r in own if not r.trained]
     if len(own) != len(arrays):
         raise _misfit(leaf, arrays, [r.name for r in own])
-    if any(told(name) not in (None, r.name.rpartition("/")[2]) for r, (name, _) in zip(own, arrays, strict=True)):
+    if any(_contradicts(name, r) for r, (name, _) in zip(own, arrays, strict=True)):
         raise _misfit(leaf, arrays, [r.name for r in own])
     return {r.name: array for r, (_, array) in zip(own, arrays, strict=True)}
 
@@ -221,6 +220,12 @@ def _misfit(item: Item, arrays: Named, expected: list[str]) -> CheckpointError:
 
 def _last(name: str) -> str:
     return re.sub(r":\d+$", "", name).rpartition("/")[2]
+
+
+def _contradicts(name: str, role: Role) -> bool:
+    """Whether an array's name tells another role. Keras 3 calls the kernel of a depthwise layer just that."""
+    said, own = told(name), role.name.rpartition("/")[2]
+    return said not in (None, own) and (said, own) != ("kernel", "depthwise_kernel")
 
 
 def told(name: str) -> str | None:

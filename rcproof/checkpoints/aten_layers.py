@@ -8,7 +8,7 @@ from torch import nn
 
 from rcproof.checkpoints.aten import rule
 from rcproof.checkpoints.exported import Args, Program
-from rcproof.checkpoints.importing import Const, Made, transpose
+from rcproof.checkpoints.importing import Const, Made
 from rcproof.checkpoints.importing_shapes import numbers
 from rcproof.network.graph import Ref
 
@@ -45,7 +45,7 @@ def convolution(p: Program, a: Args) -> Any:
 
         def sequence(base: Any, axis: int) -> Any:
             other = 1 - axis
-            thin = Const(weight.tensor.squeeze(2 + other), weight.name, weight.trained)
+            thin = p.derived(weight, f"thin {other}", lambda w: w.squeeze(2 + other))
             chosen = {k: v[axis : axis + 1] if isinstance(v, tuple) else v for k, v in options.items()}
             return _conv(p, a, base, thin, bias, chosen, flipped)
 
@@ -95,7 +95,7 @@ def addmm(p: Program, a: Args) -> Any:
     if a("beta", 1) != 1 or a("alpha", 1) != 1:
         raise a.refuse("a scaled product", "alpha = beta = 1")
     if isinstance(matrix, Const) and isinstance(bias, Const) and bias.tensor.dim() == 1 and isinstance(x, Ref):
-        return p.linear(x, transpose(matrix), bias, hint(p, a))
+        return p.linear(x, p.transpose(matrix), bias, hint(p, a))
     return p.add(p.matmul(x, matrix, hint(p, a)), bias)
 
 
@@ -142,8 +142,7 @@ def batch_norm(p: Program, a: Args) -> Any:
     momentum, eps = a("momentum", 0.1), a("eps", 1e-5)
     if a("training", False) or mean is None or variance is None:
         raise a.refuse("batch norm over the examples at hand", "running statistics", "call .eval() before exporting")
-    before = p.how(x, "unsqueeze")
-    rank = p.rank(x)
+    before, rank = p.added(x), p.rank(x)
     if rank not in (2, 3, 4):
         raise a.refuse(f"an input of rank {rank}", "rank 2, 3 or 4")
     if (weight is None) != (bias is None):
@@ -152,9 +151,11 @@ def batch_norm(p: Program, a: Args) -> Any:
     tensors = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
     stem = mean.name.removesuffix("running_mean")
     tensors["num_batches_tracked"] = p.archive.tensors.get(f"{stem}num_batches_tracked")
-    if rank == 4 and before is not None and before.data in (2, 3):
-        return (p.unsqueeze(p.layer(nn.BatchNorm1d, options, tensors, before.base, hint=hint(p, a)), before.data),)
-    y = p.layer(nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d, options, tensors, x, hint=hint(p, a))
+    if rank == 4 and before is not None and before[1] in (2, 3):
+        y = p.layer(nn.BatchNorm1d, options, tensors, before[0], hint=hint(p, a))
+        y = p.unsqueeze(p.put(y, p.sizes.get(before[0].name)), before[1])
+    else:
+        y = p.layer(nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d, options, tensors, x, hint=hint(p, a))
     return y if a.what.startswith("aten.batch_norm") else (y,)
 
 

@@ -153,7 +153,7 @@ def expand(p: Program, a: Args) -> Any:
 @rule("repeat")
 def repeat(p: Program, a: Args) -> Any:
     x, repeats = a("self"), a("repeats")
-    return p.put(p.call("Tensor.repeat", x, *repeats), p.meta(p.output), Made("repeat", x))
+    return p.put(p.call("Tensor.repeat", p.ref(x), *repeats), p.meta(p.output), Made("repeat", x))
 
 
 @rule("slice")
@@ -236,7 +236,7 @@ def filled(p: Program, a: Args, sizes: Any, value: Any) -> Any:
     dtype = a("dtype", None)
     sizes = [p.examples(s) if i == 0 else s for i, s in enumerate(sizes)]
     made = p.call("Tensor.new_full", p.first, tuple(sizes), value, **({} if dtype is None else {"dtype": dtype}))
-    return p.put(made, p.meta(p.output), Made("filled", value))
+    return p.put(made, p.meta(p.output), Made("filled", None, value))
 
 
 @rule("zeros")

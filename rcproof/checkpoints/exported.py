@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rcproof.checkpoints.batches import follows
 from rcproof.checkpoints.exported_archive import DTYPES, Archive, read_archive
 from rcproof.checkpoints.imported import Imported, ReadOptions
 from rcproof.checkpoints.importing import guarded
@@ -17,6 +18,7 @@ from rcproof.checkpoints.importing_shapes import Shaper, Sizes
 from rcproof.errors import CheckpointError
 from rcproof.files import PathLike, existing
 from rcproof.network.graph import Ref
+from rcproof.network.network import Network
 
 #: A graph has at most so many steps.
 MOST_STEPS = 200_000
@@ -40,7 +42,27 @@ def read_exported(path: PathLike, options: ReadOptions | None = None) -> Importe
     """
     found = existing(path)
     archive = read_archive(found)
-    return guarded(lambda: Program(archive).imported(), found)
+    return guarded(lambda: _imported(archive), found)
+
+
+def _imported(archive: Archive) -> Imported:
+    """With the number of examples left open, where the network then still answers each on its own."""
+    program = Program(archive)
+    result = program.imported()
+    batch, shapes = program.batch, result.shapes
+    if batch is None:
+        return result
+    fits = None
+    if shapes is not None and isinstance(result.model, Network):
+        fits = follows(result.model, shapes, program.dtypes, batch)
+    if fits is False:
+        program = Program(archive, any_batch=False)
+        result = program.imported()
+        result.notes.append(f"for {batch} examples at a time: it was exported without a dynamic batch")
+    else:
+        tried = "" if fits else " (not tried: too large)"
+        result.notes.append(f"exported for {batch} examples; sizes that repeat this number follow the input{tried}")
+    return result
 
 
 class Args:
@@ -71,8 +93,10 @@ class Args:
 class Program(Shaper):
     """Walks an exported program and builds its network."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, any_batch: bool = True) -> None:
         super().__init__()
+        self.any_batch = any_batch
+        self.dtypes: list[Any] = []  # of the inputs
         self.archive = archive
         module = archive.program["graph_module"]
         self.graph, self.signature = module["graph"], module["signature"]
@@ -202,11 +226,10 @@ class Program(Shaper):
         self.env[name], self.roots[name] = ref, ""
         sizes = self.meta(name)
         self.put(ref, sizes)
+        self.dtypes.append(DTYPES[self.graph["tensor_values"][name]["dtype"]])
         if self.first is None and sizes:
             self.first = ref
-            self.batch = sizes[0] if isinstance(sizes[0], int) else None
-            if self.batch is not None:
-                self.notes.append(f"exported for {self.batch} examples; sizes that repeat this number follow the input")
+            self.batch = sizes[0] if isinstance(sizes[0], int) and self.any_batch else None
         return name
 
     def _bind(self, node: Mapping[str, Any], result: Any) -> None:

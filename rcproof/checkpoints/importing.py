@@ -19,7 +19,7 @@ from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.building import GraphBuilder
 from rcproof.network.graph import Graph, Node, Ref
 from rcproof.network.network import Network, attach
-from rcproof.network.ops import OPS
+from rcproof.network.ops import OPS, Op
 
 #: Functions of constants that are worked out while reading.
 _FOLDED = ("pointwise", "reduce", "along", "join", "permute", "insert", "squeeze", "reshape", "index", "matmul", "cast",
@@ -82,6 +82,7 @@ class Importer(GraphBuilder):
         self._consts: dict[str, Const] = {}
         self._counts: dict[str, int] = {}
         self._parameters: dict[int, Tensor] = {}
+        self._derived: dict[Any, tuple[Any, Any]] = {}  # with what it is derived from, so that identities stay
 
     # -- values ------------------------------------------------------------------------------------------
     def ref(self, value: Any) -> Any:
@@ -114,6 +115,12 @@ class Importer(GraphBuilder):
         op = OPS.get(function)
         if op is None or op.family not in _FOLDED:
             return None
+        key = function, repr(_replace((args, kwargs), lambda c: id(c.tensor)))
+        if key not in self._derived:
+            self._derived[key] = consts, self._worked_out(op, args, kwargs, consts)
+        return self._derived[key][1]
+
+    def _worked_out(self, op: Op, args: Any, kwargs: Any, consts: list[Const]) -> Any:
 
         def run(change: Callable[[Tensor], Tensor]) -> Any:
             filled = _replace((args, kwargs), lambda c: change(c.tensor))
@@ -122,12 +129,31 @@ class Importer(GraphBuilder):
                     return op.function(*filled[0], **filled[1])
             except Exception as error:  # torch checks its arguments in many ways
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise CheckpointError(f"a step {function} on constants cannot be worked out", got=reason) from None
+                raise CheckpointError(f"a step {op.name} on constants cannot be worked out", got=reason) from None
 
         shapes = [t for t in _leaves(run(lambda t: t.to("meta"))) if isinstance(t, Tensor)]
         if sum(t.numel() for t in shapes) > max(_ELEMENTS, _GROWTH * sum(c.tensor.numel() for c in consts)):
             return None
         return _wrap(run(lambda t: t))
+
+    def derived(self, const: Const, how: str, make: Callable[[Tensor], Tensor]) -> Const:
+        """A weight in another form, which is the same weight each time."""
+        key = id(const.tensor), how
+        if key not in self._derived:
+            self._derived[key] = const, Const(make(const.tensor).contiguous(), const.name, const.trained)
+        found: Const = self._derived[key][1]
+        return found
+
+    def transpose(self, const: Const) -> Const:
+        """The transpose of a matrix; twice is the matrix itself."""
+        if const.transposed is not None:
+            return const.transposed
+        made = self.derived(const, "transpose", torch.t)
+        key = id(made.tensor), "transposed"
+        if key not in self._derived:
+            self._derived[key] = made, Const(made.tensor, made.name, made.trained, const)
+        found: Const = self._derived[key][1]
+        return found
 
     def rank(self, value: Any) -> int:
         """The number of axes of a value; an error if it is not known."""
@@ -275,11 +301,6 @@ def guarded(read: Callable[[], Any], path: object) -> Any:
     except Exception as error:  # data of any shape where another was expected
         reason = (str(error).strip().splitlines() or [""])[0]
         raise CheckpointError(f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {reason}"[:300]) from None
-
-
-def transpose(const: Const) -> Const:
-    """The transpose of a matrix; twice is the matrix itself."""
-    return const.transposed or Const(const.tensor.t().contiguous(), const.name, const.trained, const)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

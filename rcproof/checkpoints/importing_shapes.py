@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from rcproof.checkpoints.importing import Const, Importer, Made, transpose
+from rcproof.checkpoints.importing import Const, Importer, Made
 from rcproof.errors import CheckpointError
 from rcproof.network.graph import Ref
 
 Sizes = tuple[int | str | None, ...]
+Axes = tuple[int | None, ...]
 
 
 class Shaper(Importer):
@@ -32,6 +33,7 @@ class Shaper(Importer):
         super().__init__()
         self.batch: int | None = None
         self.first: Ref | None = None
+        self._views: dict[Any, Ref] = {}
 
     def known(self, value: Any) -> Sizes | None:
         """The shape of a value, if every size is a number or a symbol."""
@@ -67,21 +69,36 @@ class Shaper(Importer):
         order = tuple(self.axis(d, rank) for d in order)
         if sorted(order) != list(range(rank)):
             raise CheckpointError("an order of axes in the file", got=str(order), expected=f"all of 0 to {rank - 1}")
-        if order == tuple(range(rank)):
-            return x
-        if isinstance(x, Const) and rank == 2:
-            return transpose(x)
-        before = self.how(x, "permute")
-        if before is not None:
-            return self.permute(before.base, [before.data[d] for d in order])
-        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
-        moved = None if sizes is None else tuple(sizes[d] for d in order)
-        swapped = [d for d in range(rank) if order[d] != d]
-        if len(swapped) == 2:
-            made = self.call("torch.transpose", x, *swapped)
-        else:
-            made = self.call("torch.permute", x, order)
-        return self.put(made, moved, Made("permute", x, order))
+        if isinstance(x, Const):
+            return (
+                x
+                if order == tuple(range(rank))
+                else self.call("torch.permute", x, order)
+                if rank != 2
+                else self.transpose(x)
+            )
+        base, axes = self._axes(x)
+        return self._seen(base, tuple(axes[d] for d in order))
+
+    def unsqueeze(self, x: Any, dim: int) -> Any:
+        """``x`` with an axis of size 1 at ``dim``."""
+        dim = self.axis(dim, self.rank(x) + 1)
+        if isinstance(x, Const):
+            return self.call("torch.unsqueeze", x, dim)
+        base, axes = self._axes(x)
+        return self._seen(base, (*axes[:dim], None, *axes[dim:]))
+
+    def squeeze(self, x: Any, dims: Sequence[int]) -> Any:
+        """``x`` without these axes."""
+        for dim in sorted((self.axis(d, self.rank(x)) for d in dims), reverse=True):
+            base, axes = self._axes(x) if isinstance(x, Ref) else (x, (0,) * self.rank(x))
+            if axes[dim] is None:
+                x = self._seen(base, (*axes[:dim], *axes[dim + 1 :]))
+                continue
+            sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+            shrunk = None if sizes is None else (*sizes[:dim], *sizes[dim + 1 :])
+            x = self.put(self.call("torch.squeeze", x, dim), shrunk)
+        return x
 
     def axis(self, dim: Any, rank: int) -> int:
         """An axis counted from the front; an error if there is none such."""
@@ -89,25 +106,38 @@ class Shaper(Importer):
             raise CheckpointError("an axis in the file", got=repr(dim)[:40], expected=f"{-rank} to {rank - 1}")
         return dim + rank if dim < 0 else dim
 
-    def unsqueeze(self, x: Any, dim: int) -> Any:
-        """``x`` with an axis of size 1 at ``dim``."""
-        rank = self.rank(x)
-        dim = self.axis(dim, rank + 1)
-        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
-        grown = None if sizes is None else (*sizes[:dim], 1, *sizes[dim:])
-        return self.put(self.call("torch.unsqueeze", x, dim), grown, Made("unsqueeze", x, dim))
+    def _axes(self, x: Ref) -> tuple[Ref, Axes]:
+        """``x`` as another value whose axes are reordered, some of size 1 added (None)."""
+        made = self.how(x, "axes")
+        return (x, tuple(range(self.rank(x)))) if made is None else (made.base, made.data)
 
-    def squeeze(self, x: Any, dims: Sequence[int]) -> Any:
-        """``x`` without these axes."""
-        for dim in sorted((self.axis(d, self.rank(x)) for d in dims), reverse=True):
-            before = self.how(x, "unsqueeze")
-            if before is not None and before.data == dim:
-                x = before.base
-                continue
-            sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
-            shrunk = None if sizes is None else (*sizes[:dim], *sizes[dim + 1 :])
-            x = self.put(self.call("torch.squeeze", x, dim), shrunk)
-        return x
+    def _seen(self, base: Ref, axes: Axes) -> Ref:
+        """``base`` with its axes so: the one value of the graph that is this."""
+        plain = tuple(range(self.rank(base)))
+        order = tuple(a for a in axes if a is not None)
+        key = base.name, axes
+        if axes == plain:
+            return base
+        if key in self._views:
+            return self._views[key]
+        held = self.sizes.get(base.name)
+        if len(order) == len(axes):
+            swapped = [d for d in plain if order[d] != d]
+            two = len(swapped) == 2
+            made = self.call("torch.transpose", base, *swapped) if two else self.call("torch.permute", base, order)
+        else:
+            last = max(i for i, a in enumerate(axes) if a is None)
+            made = self.call("torch.unsqueeze", self._seen(base, (*axes[:last], *axes[last + 1 :])), last)
+        sizes = None if held is None else tuple(1 if a is None else held[a] for a in axes)
+        self._views[key] = self.put(made, sizes, Made("axes", base, axes))
+        return self._views[key]
+
+    def added(self, x: Any) -> tuple[Any, int] | None:
+        """The value to which one axis of size 1 was added to give ``x``, and where; None if that is not how it is."""
+        made = self.how(x, "axes")
+        if made is None or made.data.count(None) != 1:
+            return None
+        return self._seen(made.base, tuple(a for a in made.data if a is not None)), made.data.index(None)
 
     # -- shapes ------------------------------------------------------------------------------------------
     def reshape(self, x: Any, target: Sequence[Any], sizes: Sizes | None = None) -> Any:
@@ -115,22 +145,22 @@ class Shaper(Importer):
         before = self.how(x, "reshape")
         if before is not None:
             x = before.base
-        held = self.known(x)
         if isinstance(x, Const):
             return self.call("Tensor.reshape", x, tuple(target))
+        held = self.sizes.get(x.name, ())
         if sizes is None and all(isinstance(t, int) and t >= 0 for t in target):
             sizes = tuple(target)
         ours: Sizes = sizes or (None,) * len(target)
         if sizes is not None and None not in sizes and held == sizes:
             return x
-        if held is not None and len(ours) == 2 < len(held) and ours[0] is not None and ours[0] == held[0]:
+        if len(ours) == 2 < len(held) and ours[0] is not None and ours[0] == held[0]:
             return self.put(self.call("torch.flatten", x, 1), ours, Made("reshape", x))
         return self.put(self.call("Tensor.reshape", x, self._any_batch(target, ours)), ours, Made("reshape", x))
 
     def _any_batch(self, target: Sequence[Any], sizes: Sizes) -> tuple[Any, ...]:
         """``target`` without a first size that holds for one number of examples only."""
         found = list(target)
-        if len(found) < 2 or not isinstance(found[0], int) or found[0] < 1:
+        if self.batch is None or len(found) < 2 or not isinstance(found[0], int) or found[0] < 1:
             return tuple(found)
         for i in range(1, len(found)):
             if isinstance(found[i], int) and found[i] < 0 and isinstance(sizes[i], int):
@@ -219,7 +249,7 @@ class Shaper(Importer):
         if spread is not None and isinstance(spread.base, Const) and spread.base.tensor.dim() == 2:
             b = spread.base
         if isinstance(b, Const) and b.tensor.dim() == 2 and isinstance(a, Ref):
-            return self.linear(a, transpose(b), None, hint)
+            return self.linear(a, self.transpose(b), None, hint)
         ours = None
         if isinstance(a, Ref) and isinstance(b, Ref):
             merged = [self.how(v, "reshape") for v in (a, b)]
@@ -264,11 +294,11 @@ class Shaper(Importer):
         ``flat`` says of either spatial axis whether the step does nothing along it. ``run`` gets the sequence and the
         number of the other axis. None if ``x`` is no sequence with an added axis there.
         """
-        before = self.how(x, "unsqueeze")
-        if before is None or self.rank(x) != 4 or before.data not in (2, 3) or not flat[before.data - 2]:
+        before = self.added(x)
+        if before is None or self.rank(x) != 4 or before[1] not in (2, 3) or not flat[before[1] - 2]:
             return None
-        y = run(before.base, 3 - before.data)
-        return self.unsqueeze(y, before.data)
+        base, dim = before
+        return self.unsqueeze(run(base, 3 - dim), dim)
 
 
 def numbers(value: Any, count: int, what: str) -> tuple[int, ...]:

@@ -1,0 +1,71 @@
+"""Networks that a file fixes to one number of examples: whether they answer for others, found by trying."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rcproof.convert.trace import Recorder, trace
+from rcproof.errors import RcproofError
+from rcproof.network.network import Network
+
+#: The answers of a network are compared if all its values together have so many elements at most.
+MOST_ELEMENTS = 1 << 28
+
+
+def follows(network: Network, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int) -> bool | None:
+    """Whether one example more changes nothing for the others; None if that is too much to try.
+
+    ``shapes`` of the inputs without the batch. The network is run without values first, so that sizes in a file cost
+    no memory; then with ``batch`` examples and one more.
+    """
+    ghost = copy.deepcopy(network).to("meta")
+    graph = trace(network, network.input_count)
+    recorder = Recorder(ghost, graph, owner=network)
+    empty = [torch.empty((batch + 1, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]
+    try:
+        with torch.no_grad():
+            recorder.run(*empty)
+    except RcproofError:
+        return False
+    total = sum(t.numel() for value in recorder.values.values() for t in _tensors(value))
+    if total > MOST_ELEMENTS:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    inputs = [_draw(batch + 1, shape, dtype, generator) for shape, dtype in zip(shapes, dtypes, strict=True)]
+    with torch.no_grad():
+        try:
+            whole, first, last = (
+                _tensors(network(*chosen)) for chosen in (inputs, [x[:-1] for x in inputs], [x[1:] for x in inputs])
+            )
+        except (RuntimeError, RcproofError, IndexError, ValueError, TypeError):
+            return False
+    return all(
+        y.dim() > 0 and len(y) == batch + 1 and _close(y[:-1], a) and _close(y[1:], b)
+        for y, a, b in zip(whole, first, last, strict=True)
+    )
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, tuple | list) else []
+
+
+def _draw(count: int, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    if dtype.is_floating_point:
+        return torch.rand((count, *shape), generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randint(0, 2, (count, *shape), generator=generator).to(dtype)
+
+
+def _close(x: Tensor, y: Tensor) -> bool:
+    if x.shape != y.shape:
+        return False
+    if not x.is_floating_point():
+        return torch.equal(x, y)
+    return torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().max()) if y.numel() else 0.0, equal_nan=True)

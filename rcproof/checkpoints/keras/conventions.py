@@ -77,6 +77,7 @@ class Conventions:
         config = cleaned(config)
         if item.operation:
             config["operation"] = True
+            config |= {"dtype": item.config["dtype"]} if "dtype" in item.config else {}  # what a cast casts to
         if kind in _FORMATTED and config.get("data_format") is None:
             config["data_format"] = "channels_last"
         kind, config, weights = _plain_recurrent(name, kind, config, weights)

@@ -31,7 +31,7 @@ def parse_model(found: dict[str, Any]) -> tuple[Net, str]:
 
 def _kind(found: Any) -> str:
     name = found.get("class_name", found.get("name", "")) if isinstance(found, dict) else ""
-    return name.rpartition(">")[2] if isinstance(name, str) else ""
+    return name.rpartition(">")[2] if isinstance(name, str) and len(name) <= 200 else ""
 
 
 def _is_net(kind: str, config: Any) -> bool:
@@ -122,23 +122,63 @@ def _keras0(layers: list[Any]) -> list[Any]:
 # -- Sequential ---------------------------------------------------------------------------------------------
 def _sequential(layers: list[Any], config: dict[str, Any], depth: int) -> Net:
     items: dict[str, Item] = {}
-    before: Place | None = None
+    inputs, output = _chain(layers, config, depth, items)
+    return Net(items, inputs, [output])
+
+
+def _chain(layers: list[Any], config: dict[str, Any], depth: int, items: dict[str, Item]) -> tuple[list[Place], Place]:
+    """The inputs and the output of a chain of layers, which are added to ``items``."""
+    inputs: list[Place] = []
+    before: Any = None
     for i, found in enumerate(layers):
+        if i == 0 and _kind(found) == "Merge" and isinstance(found.get("config"), dict) and "layers" in found["config"]:
+            inputs, before = _branches(found["config"].pop("layers"), depth, items)
         item = _item(found, depth, f"layer_{i}")
-        if item.name in items:
-            raise CheckpointError("two layers of one name", got=repr(item.name))
         if before is None and item.kind != "InputLayer":
             shape = first_shape(item) or config.get("build_input_shape")
-            name = f"{item.name}_input"
-            items[name] = Item(name, "InputLayer", {"batch_input_shape": shape}, [Node()])
-            before = Place(name, 0, 0)
-        item.nodes = [Node([] if before is None else [before])]
-        items[item.name] = item
-        before = Place(item.name, 0, 0)
+            first = Item(_unused(f"{item.name}_input", items), "InputLayer", {"batch_input_shape": shape}, [Node()])
+            items[first.name] = first
+            before = Place(first.name, 0, 0)
+            inputs = [before]
+        elif item.kind == "InputLayer" and before is not None:
+            raise CheckpointError(f"layer {item.name!r}", got="an input in the middle of a Sequential")
+        item = _known(item, items)
+        item.nodes.append(Node([] if before is None else [before]))
+        before = Place(item.name, len(item.nodes) - 1, 0)
+        inputs = inputs or [before]
     if before is None:
         raise CheckpointError("a Sequential without layers")
-    first = next(iter(items))
-    return Net(items, [Place(first, 0, 0)], [before])
+    return inputs, before
+
+
+def _branches(layers: Any, depth: int, items: dict[str, Item]) -> tuple[list[Place], list[Place]]:
+    """The chains that a Merge at the beginning of a Sequential of Keras 1 has inside."""
+    if depth > DEEPEST or not isinstance(layers, list) or not layers:
+        raise CheckpointError("the layers of a Merge", got=repr(layers)[:80], expected="a list of layers")
+    inputs, outputs = [], []
+    for found in layers:
+        config = found.get("config") if isinstance(found, dict) else None
+        inside = config if _kind(found) == "Sequential" and isinstance(config, list) else [found]
+        more, output = _chain(inside, {}, depth + 1, items)
+        inputs += more
+        outputs.append(output)
+    return inputs, outputs
+
+
+def _known(item: Item, items: dict[str, Item]) -> Item:
+    """The layer of this name, which branches may share, or ``item`` if it is the first."""
+    other = items.setdefault(item.name, item)
+    if other is item or (other.kind == item.kind and other.config == item.config and not (item.net or other.net)):
+        return other
+    raise CheckpointError("two layers of one name", got=repr(item.name))
+
+
+def _unused(name: str, items: dict[str, Item]) -> str:
+    made, count = name, 1
+    while made in items:
+        count += 1
+        made = f"{name}_{count}"
+    return made
 
 
 def first_shape(item: Item) -> Any:
@@ -179,9 +219,7 @@ def _functional(config: dict[str, Any], depth: int) -> Net:
         item.nodes = [_node(node, items) for node in nodes]
         if item.kind == "InputLayer":
             item.nodes = [Node()]
-    net = Net(
-        items, _ends(config.get("input_layers"), "inputs", items), _ends(config["output_layers"], "outputs", items)
-    )
+    net = Net(items, _ends(config.get("input_layers"), "inputs"), _ends(config["output_layers"], "outputs"))
     _renumber(net)
     net.check()
     return net
@@ -219,24 +257,24 @@ def _renumber(net: Net) -> None:
     net.outputs = moved(net.outputs)
 
 
-def _ends(found: Any, what: str, items: dict[str, Item]) -> list[Place]:
+def _ends(found: Any, what: str) -> list[Place]:
     """The inputs or outputs of a network: one, a list, or a dict, as nested as they like; dicts in order of keys."""
-    if _is_place(found, items):
+    if _is_place(found):
         return [_place(found)]
     if isinstance(found, dict):
         found = [found[key] for key in sorted(found)]
     if not isinstance(found, list):
         raise CheckpointError(f"the {what} of a network", got=repr(found)[:80], expected="names and numbers of calls")
-    return [place for inside in found for place in _ends(inside, what, items)]
+    return [place for inside in found for place in _ends(inside, what)]
 
 
-def _is_place(found: Any, items: dict[str, Item]) -> TypeGuard[list[Any]]:
+def _is_place(found: Any) -> TypeGuard[list[Any]]:
+    """Whether this is how a file writes a tensor: a layer, the number of its call, that of the result."""
     return (
         isinstance(found, list)
         and len(found) in (3, 4)
         and isinstance(found[0], str)
         and all(isinstance(n, int) and not isinstance(n, bool) for n in found[1:3])
-        and (found[0] in items or len(found) == 4)
     )
 
 
@@ -262,7 +300,7 @@ def _node(found: Any, items: dict[str, Item]) -> Node:
 def _old_tensors(found: Any, items: dict[str, Item], kwargs: dict[str, Any]) -> Any:
     if isinstance(found, list) and len(found) in (3, 4) and found[0] == "_CONSTANT_VALUE" and found[1] == -1:
         made = found[2]
-    elif _is_place(found, items):
+    elif _is_place(found):
         made = _place(found)
     elif isinstance(found, dict):
         return {key: _old_tensors(found[key], items, kwargs) for key in sorted(found)}
@@ -279,7 +317,7 @@ def _old_tensors(found: Any, items: dict[str, Item], kwargs: dict[str, Any]) -> 
 
 def _decoded(value: Any, items: dict[str, Item]) -> Any:
     """An argument of a call: JSON, but for tensors, slices and the ellipsis."""
-    if _is_place(value, items) and len(value) == 3:
+    if _is_place(value) and len(value) == 3 and value[0] in items:
         return _place(value)
     if isinstance(value, list):
         return [_decoded(inside, items) for inside in value]
@@ -288,7 +326,7 @@ def _decoded(value: Any, items: dict[str, Item]) -> Any:
     kind, config = value.get("class_name"), value.get("config")
     if kind == "__keras_tensor__" and isinstance(config, dict):
         history = config.get("keras_history")
-        if not _is_place(history, items):
+        if not _is_place(history):
             raise CheckpointError(
                 "a tensor that goes into a layer", got=repr(history)[:80], expected="a layer's result"
             )
@@ -302,7 +340,7 @@ def _decoded(value: Any, items: dict[str, Item]) -> Any:
         return _decoded(list(inside), items)
     if set(value) == {"start", "stop", "step"}:
         return _slice(value, items)
-    return {str(key): _decoded(inside, items) for key, inside in value.items()}
+    return {str(key): _decoded(value[key], items) for key in sorted(value)}
 
 
 def _slice(found: dict[str, Any], items: dict[str, Item]) -> slice:

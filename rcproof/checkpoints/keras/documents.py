@@ -8,8 +8,8 @@ from typing import Any
 from rcproof.errors import CheckpointError
 
 #: Longer texts and deeper nestings are no configuration of a network.
-LONGEST = 64 << 20
-DEEPEST = 400
+LONGEST = 16 << 20
+DEEPEST = 200
 
 
 def parse(text: str | bytes, what: str) -> dict[str, Any]:

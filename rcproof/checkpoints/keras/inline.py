@@ -25,6 +25,7 @@ class Inlined:
         self.layers: dict[str, LayerSpec] = {}
         self.calls: list[Call] = []
         self._finish = finish
+        self._items: dict[str, Item] = {}
         self._schedules: dict[int, list[tuple[Item, int]]] = {}
         outputs = self._run(net, "", None)
         named = {call.layer: i for i, call in enumerate(self.calls) if self.layers[call.layer].kind == "InputLayer"}
@@ -73,6 +74,8 @@ class Inlined:
         return [resolve(place) for place in net.outputs]
 
     def _call(self, item: Item, node: Node, name: str, resolve: Callable[[Place], Source]) -> int:
+        if self._items.setdefault(name, item) is not item:
+            raise CheckpointError("two layers of one name", got=repr(name)[:80])
         if name not in self.layers:
             self.layers[name] = self._finish(item, name)
         if len(self.calls) >= MOST_CALLS:

@@ -96,6 +96,8 @@ class Net:
                     got=f"call {place.node}, result {place.tensor}",
                     expected=f"one of {len(item.nodes)} calls",
                 )
+        if len(set(self.inputs)) < len(self.inputs):
+            raise CheckpointError("an input of the network that is listed twice")
         for place in self.inputs:
             if self.items[place.layer].kind != "InputLayer":
                 raise CheckpointError("an input of the network", got=f"layer {place.layer!r}", expected="an InputLayer")

@@ -37,7 +37,7 @@ def by_paths(net: Net, file: Group) -> Found:
 def _net(net: Net, group: Group, where: str, made: Found) -> None:
     container = next((group.groups[name] for name in _CONTAINERS if name in group.groups), Group())
     items = [item for item in net.items.values() if not item.operation]
-    keys = _keys(items)
+    keys = _keys(items, list(container.groups))
     named = {
         inside.groups["vars"].attrs.get("name"): key for key, inside in container.groups.items() if _has_vars(inside)
     }
@@ -52,17 +52,24 @@ def _has_vars(group: Group) -> bool:
     return "vars" in group.groups
 
 
-def _keys(items: list[Item]) -> dict[str, str]:
-    """The name of each layer in a path: its class in snake case, counted."""
-    counts: dict[str, int] = {}
-    made = {}
+def _keys(items: list[Item], there: list[str]) -> dict[str, str]:
+    """The name of each layer in a path: its class in snake case, counted.
+
+    Some files count a layer more than once, so of each class the i-th name that is there is that of the i-th layer, if
+    there are as many.
+    """
+    classes: dict[str, list[Item]] = {}
     for item in items:
         snake = re.sub(r"\W+", "", item.kind)
         snake = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", snake)
         snake = re.sub("([a-z])([A-Z])", r"\1_\2", snake).lower()
-        count = counts.get(snake, 0)
-        counts[snake] = count + 1
-        made[item.name] = f"{snake}_{count}" if count else snake
+        classes.setdefault(snake, []).append(item)
+    made: dict[str, str] = {}
+    for snake, alike in classes.items():
+        found = [name for name in there if re.fullmatch(rf"{re.escape(snake)}(_\d{{1,9}})?", name)]
+        found.sort(key=lambda name: int(name[len(snake) + 1 :] or 0))
+        counted = [f"{snake}_{i}" if i else snake for i in range(len(alike))]
+        made.update(zip([item.name for item in alike], found if len(found) == len(alike) else counted, strict=True))
     return made
 
 

@@ -43,8 +43,13 @@ def read_keras_model(path: PathLike, options: ReadOptions | None = None) -> Kera
             return _read_archive(found, options)
         if is_hdf5(found):
             return _read_hdf5(found, options)
-    except RecursionError:
-        raise CheckpointError(f"{str(path)!r}", got="a structure nested too deep") from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever arguments that nobody checked lead to
+        text = str(error).splitlines()
+        raise CheckpointError(
+            f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {text[0][:200] if text else ''}"
+        ) from None
     if begin.lstrip().startswith((b"{", b'"', b"class_name:", b"backend:")):
         raise CheckpointError(
             f"{str(path)!r} is a configuration without weights",

@@ -30,6 +30,11 @@ def by_layers(net: Net, file: Group, generation: int) -> Found:
     stored = _numbered(file) if "nb_layers" in file.attrs else _named(file)
     made: Found = {}
     items = [item for item in net.items.values() if item.kind != "InputLayer"]
+    names = [name for arrays in stored.values() for name, _ in arrays]
+    if generation >= 2 and "keras_version" not in file.attrs and any(re.search(r"_[WUb](:0)?$", n) for n in names):
+        raise CheckpointError(
+            "weights and configuration", got=f"of Keras 1 and of Keras {generation}", expected="one age"
+        )
     if "nb_layers" in file.attrs:
         pairs = _pairs_in_order(items, stored)
     else:

@@ -129,11 +129,11 @@ def turn(x: Tensor, *order: int) -> Tensor:
 
 # -- two inputs -------------------------------------------------------------------------------------------
 
-_TRACKS = "perm:3,2,1,0,4,5"
+TRACKS = "perm:3,2,1,0,4,5"
 
 
 @form(
-    "FactorNet", shapes=((6, 40), (6, 40)), inputs=(_TRACKS,), given=(_TRACKS,), partners={0: 1},
+    "FactorNet", shapes=((6, 40), (6, 40)), inputs=(TRACKS,), given=(TRACKS,), partners={0: 1},
     rho=lambda x: (x, turn(x, 3, 2, 1, 0, 4, 5)),
 )  # fmt: skip
 def _(g: Maker) -> Sequence[Ref]:
@@ -142,7 +142,7 @@ def _(g: Maker) -> Sequence[Ref]:
 
 
 @form(
-    "FactorNet with metadata", shapes=((6, 40), (6, 40), (3,)), inputs=(_TRACKS, "fixed"), given=(_TRACKS,),
+    "FactorNet with metadata", shapes=((6, 40), (6, 40), (3,)), inputs=(TRACKS, "fixed"), given=(TRACKS,),
     taken=(0, 2), partners={0: 1}, rho=lambda x, m: (x, turn(x, 3, 2, 1, 0, 4, 5), m),
 )  # fmt: skip
 def _(g: Maker) -> Sequence[Ref]:
@@ -248,7 +248,7 @@ def _(g: Maker) -> Sequence[Ref]:
     return [g.mean(scores(g, x), scores(g, g.flip(g.call("torch.index_select", x, 1, order), 2)))]
 
 
-@form("DNA and tracks put together again", shapes=((6, 20),), inputs=(_TRACKS,))
+@form("DNA and tracks put together again", shapes=((6, 20),), inputs=(TRACKS,))
 def _(g: Maker) -> Sequence[Ref]:
     x = g.input("x")
     every = slice(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 import rcproof.checkpoints.siamese.making as making
 import rcproof.checkpoints.siamese.pairing as pairing
 import rcproof.checkpoints.siamese.recognition as recognition
-from rcproof.checkpoints.imported import Imported
+from rcproof.checkpoints.imported import Imported, ReadOptions
+from rcproof.checkpoints.reading import read_model
 from rcproof.checkpoints.siamese import NotSiamese, Siamese, as_conjoined, confirm, recognise
 from rcproof.checkpoints.siamese.actions import on_the_other_strand, representation_of
 from rcproof.conjoined import Conjoined
@@ -25,7 +27,7 @@ from rcproof.errors import CheckpointError, VerificationError
 from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 from rcproof.strand import Representation, rc, representation
-from tests.checkpoints.siamese_graphs import FORMS, Form, Maker, made, profile, scores
+from tests.checkpoints.siamese_graphs import FORMS, TRACKS, Form, Maker, made, profile, scores
 from tests.strategies import closed_representations, normal, seeds
 
 
@@ -114,7 +116,7 @@ def test_notes() -> None:
     form = FORMS["FactorNet with metadata"]
     assert found(form, form.network()).notes == (
         "siamese: the same layers read both strands; merge mean, followed by nothing",
-        "input 'input_2' is the other strand of 'input_1', under perm:3,2,1,0,4,5 (as you say)",
+        "input 'input_2' is the other strand of 'input_1', under perm:3,2,1,0,4,5 (as given)",
         "input 'input_3' is read by both strands as it is (fixed)",
         "the answer of the other strand is merged under fixed",
     )
@@ -720,6 +722,37 @@ def test_factornet_answers_differ_between_strands() -> None:
     siamese = found(form, form.network())
     (x,) = draw([(6, 40)])
     assert (siamese.branch(x) - siamese.branch(rc(x, form.inputs[0]))).abs().max() > 1e-3
+
+
+# -- real files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["MAX", "E2F1", "GABPA_meta"])
+def test_the_real_factornets(name: str, data_dir: Path) -> None:
+    """Both strands through the file's graph, against the conjoined network; and their answers do differ."""
+    pytest.importorskip("h5py", reason="h5py reads Keras files")
+    folder = data_dir / "checkpoints" / f"factornet_{name}"
+    options = ReadOptions(architecture=str(folder / "model.json"), arch="factornet")
+    read = read_model(folder / "final_model.hdf5", options)
+    assert isinstance(read.model, Network)
+    found = recognise(read.model, read.shapes, read.inputs)
+    assert isinstance(found, Siamese)
+    assert found.partners == {0: 1}
+    assert tuple(map(str, found.conjoined.inputs)) == (TRACKS, "fixed")[: len(found.inputs)]
+    assert found.conjoined.merge == ("mean",)
+    assert found.conjoined.final is None
+    x = normal(0, 4, 6, 1002).abs()
+    x[:, :4] = nn.functional.one_hot(
+        torch.randint(4, (4, 1002), generator=torch.Generator().manual_seed(0)), 4
+    ).transpose(1, 2)
+    meta = [normal(1, 4, 14)] if name == "GABPA_meta" else []
+    other = x[:, [3, 2, 1, 0, 4, 5]].flip(2)
+    network, conjoined = read.model.double(), found.conjoined
+    with torch.no_grad():
+        same(conjoined(x, *meta), network(x, other, *meta))
+        same(conjoined(x, *meta), conjoined(other, *meta))
+        own, turned = found.branch(x, *meta), found.branch(other, *meta)
+        assert (own - turned).abs().max() > 0.1 * own.max()
 
 
 # -- graphs from hostile files -------------------------------------------------------------------------------

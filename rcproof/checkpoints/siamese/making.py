@@ -211,7 +211,7 @@ def _notes(
     lines = [f"siamese: the same layers read both strands; merge {modes}, followed by {after}"]
     for x, rep in reps.items():
         if x in strands.partners:
-            how = "assumed, for an input with four channels" if x in assumed else "as you say"
+            how = "assumed, for an input with four channels" if x in assumed else "as given"
             lines.append(f"input {strands.partners[x]!r} is the other strand of {x!r}, under {rep} ({how})")
         elif x in strands.unmoved:
             lines.append(f"input {x!r} is read by both strands as it is ({rep})")

@@ -6,8 +6,15 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-Branch = Callable[[Any], Any]
-Branches = dict[str, Branch]
+from tests.checkpoints.keras.branches_of_images import (
+    Branch,
+    Branches,
+    chain,
+    channels_first,
+    images,
+    images_channels_first,
+    images_of_bases,
+)
 
 #: The shapes of the input that a family is built on.
 SHAPES: dict[str, list[tuple[int | None, ...]]] = {
@@ -31,6 +38,12 @@ SHAPES: dict[str, list[tuple[int | None, ...]]] = {
     "merging": [(12, 6)],
     "images": [(1, 30, 4), (30, 1, 4)],
     "images of bases": [(4, 30, 1), (30, 4, 1)],
+    "shared": [(12, 6)],
+}
+#: Those that TensorFlow cannot run without a GPU.
+FIRST: dict[str, list[tuple[int | None, ...]]] = {
+    "channels first": [(6, 23)],
+    "images, channels first": [(1, 4, 30), (4, 1, 30)],
 }
 
 
@@ -41,26 +54,13 @@ def branches(family: str, keras: Any, shape: tuple[int | None, ...] = ()) -> Bra
     return _FAMILIES[family](layers, three, shape)
 
 
-def chain(*layers: Any) -> Branch:
-    """Layers one after the other."""
-
-    def apply(x: Any) -> Any:
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return apply
-
-
 def activation_names(three: bool) -> list[str]:
-    names = (
-        "linear relu sigmoid tanh softmax softplus softsign elu selu exponential hard_sigmoid swish gelu mish".split()
-    )
+    names = "linear relu sigmoid tanh softmax softplus softsign elu selu exponential hard_sigmoid swish gelu mish"
     more = (
         "silu relu6 leaky_relu log_softmax celu glu hard_silu hard_swish tanh_shrink hard_tanh soft_shrink hard_shrink "
         "log_sigmoid squareplus sparse_plus sparse_sigmoid"
     )
-    return names + more.split() if three else names
+    return f"{names} {more}".split() if three else names.split()
 
 
 def _activations(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
@@ -282,8 +282,10 @@ def _reshaping(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branc
         "permute and pool": chain(layers.Permute((2, 1)), layers.MaxPooling1D(2), end()),
         "permute and normalize": chain(layers.Permute((2, 1)), layers.BatchNormalization(), end()),
         "permute an image": chain(layers.Reshape((12, 2, 3)), layers.Permute((3, 1, 2)), end(), layers.Dense(2)),
-        "permute an image, one axis 1": chain(layers.Reshape((12, 1, 6)), layers.Permute((2, 1, 3)), layers.Conv2D(3, (1, 4)), end()),
-    }  # fmt: skip
+        "permute an image, one axis 1": chain(
+            layers.Reshape((12, 1, 6)), layers.Permute((2, 1, 3)), layers.Conv2D(3, (1, 4)), end()
+        ),
+    }
 
 
 def _vectors(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
@@ -348,63 +350,28 @@ def _merging(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branche
     return found
 
 
-def _images(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
-    """One spatial axis is the length, the other is 1."""
+def _shared(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
+    """Layers that are called on two values; those whose weights depend on the order of a vector, on two orders."""
 
-    def at(along: int, across: int = 1) -> tuple[int, int]:
-        return (across, along) if shape[0] == 1 else (along, across)
+    def twice(layer: Any, first: Branch, second: Branch) -> Branch:
+        return lambda x: layers.Add()([layer(first(x)), layer(second(x))])
 
-    end = layers.Flatten
-    same: dict[str, Any] = {"padding": "same"}
+    flat = layers.Flatten()
+    turned = chain(layers.Permute((2, 1)), layers.Flatten())
+    plain = chain(layers.Flatten(), layers.Dense(72))
     return {
-        "conv": chain(layers.Conv2D(3, at(4), activation="relu"), end(), layers.Dense(2)),
-        "conv same": chain(layers.Conv2D(3, at(4), **same), end()),
-        "conv same, kernel over padding": chain(layers.Conv2D(3, at(5, 3), **same), end()),
-        "conv strided": chain(layers.Conv2D(3, at(4), strides=at(3)), end()),
-        "conv strided same": chain(layers.Conv2D(3, at(4), strides=at(3), **same), end()),
-        "conv dilated": chain(layers.Conv2D(3, at(4), dilation_rate=at(2)), end()),
-        "conv no bias": chain(layers.Conv2D(3, at(4), use_bias=False), end()),
-        "max": chain(layers.MaxPooling2D(at(3)), end()),
-        "max strided": chain(layers.MaxPooling2D(at(3), strides=at(2)), end()),
-        "max same": chain(layers.MaxPooling2D(at(4), **same), end()),
-        "average same": chain(layers.AveragePooling2D(at(3), strides=at(1), **same), end()),
-        "average same over padding": chain(layers.AveragePooling2D(at(4, 3), strides=at(4, 3), **same), end()),
-        "global max": layers.GlobalMaxPooling2D(),
-        "global average": layers.GlobalAveragePooling2D(),
-        "pad": chain(layers.ZeroPadding2D(((0, 0), (1, 3)) if shape[0] == 1 else ((1, 3), (0, 0))), end()),
-        "crop": chain(layers.Cropping2D(((0, 0), (1, 3)) if shape[0] == 1 else ((1, 3), (0, 0))), end()),
-        "up": chain(layers.UpSampling2D(at(2)), end()),
-        "batch": chain(layers.BatchNormalization(), end()),
-        "layer": chain(layers.LayerNormalization(), end()),
-        "prelu": chain(layers.PReLU(shared_axes=[1, 2]), end()),
-        "dropout": chain(layers.SpatialDropout2D(0.3), end()),
-        "softmax": chain(layers.Activation("softmax"), end()),
-        "dense": chain(layers.Dense(5), end()),
-        "to a sequence": chain(layers.Reshape((30, 4)), layers.Conv1D(3, 4)),
-        "held as an image": layers.Conv2D(3, at(4)),
-        "merged": lambda x: end()(layers.Add()([x, layers.Conv2D(4, at(3), **same)(x)])),
-    }
-
-
-def _images_of_bases(layers: Any, three: bool, shape: tuple[int | None, ...]) -> Branches:
-    """One spatial axis is the bases, and a kernel covers it whole."""
-
-    def at(along: int, across: int) -> tuple[int, int]:
-        return (across, along) if shape[0] == 4 else (along, across)
-
-    end = layers.Flatten
-    return {
-        "conv": chain(layers.Conv2D(3, at(5, 4), activation="relu"), end(), layers.Dense(2)),
-        "deep": chain(
-            layers.Conv2D(3, at(5, 4)), layers.MaxPooling2D(at(3, 1)), layers.Conv2D(2, at(3, 1)), end(), layers.Dense(2)
+        "conv": twice(layers.Conv1D(4, 3, padding="same"), lambda x: x, layers.Dense(6)),
+        "conv of two lengths": lambda x: layers.Concatenate(axis=1)(
+            [conv(y) for conv in [layers.Conv1D(4, 3)] for y in (x, layers.Cropping1D(2)(x))]
         ),
-        "strided": chain(layers.Conv2D(3, at(5, 4), strides=at(2, 1)), end()),
-        "pool by row": chain(layers.MaxPooling2D(at(3, 1)), layers.Conv2D(2, at(3, 4)), end()),
-        "batch": chain(layers.BatchNormalization(), end()),
-        "flatten": chain(end(), layers.Dense(2)),
-        "permute": chain(layers.Permute((2, 1, 3)), end(), layers.Dense(2)),
-        "to a sequence": chain(layers.Permute((2, 1, 3) if shape[0] == 4 else (1, 2, 3)), layers.Reshape((30, 4)), layers.Conv1D(2, 3)),
-    }  # fmt: skip
+        "dense": twice(layers.Dense(3), flat, flat),
+        "dense, two orders": twice(layers.Dense(3), flat, turned),
+        "dense, then in Keras's order": twice(layers.Dense(3), flat, plain),
+        "dense, first in Keras's order": twice(layers.Dense(3), plain, turned),
+        "dense by position": twice(layers.Dense(3), lambda x: x, layers.Conv1D(6, 3, padding="same")),
+        "norm": twice(layers.BatchNormalization(), lambda x: x, layers.Dense(6)),
+        "activation": twice(layers.Activation("softmax"), lambda x: x, layers.Dense(6)),
+    }
 
 
 _FAMILIES: dict[str, Callable[[Any, bool, tuple[int | None, ...]], Branches]] = {
@@ -426,6 +393,9 @@ _FAMILIES: dict[str, Callable[[Any, bool, tuple[int | None, ...]], Branches]] = 
     "vectors": _vectors,
     "dropout": _dropout,
     "merging": _merging,
-    "images": _images,
-    "images of bases": _images_of_bases,
+    "images": images,
+    "images of bases": images_of_bases,
+    "shared": _shared,
+    "channels first": channels_first,
+    "images, channels first": images_channels_first,
 }

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkpoints.keras.branches import SHAPES, branches
+from tests.checkpoints.keras.branches import FIRST, SHAPES, branches
 from tests.checkpoints.keras.oracles import agree, keras3, networks
 
 # One shape a family: what the second ones add is the same for both Kerases.
 CASES = [(family, shapes[-1]) for family, shapes in SHAPES.items() if family != "other on torch"]
+CASES += [(family, shape) for family, shapes in FIRST.items() for shape in shapes]
 
 
 @pytest.mark.parametrize(("family", "shape"), CASES)

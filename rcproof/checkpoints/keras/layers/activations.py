@@ -52,9 +52,9 @@ def activate(site: Site, activation: Any, value: Value) -> Value:
             activation = activation.get("class_name")
     if activation is None:
         return value
-    if activation in _LAYERS and isinstance(config, dict):
-        return _LAYERS[activation](site, value, config)
     name = _ALSO.get(activation, activation) if isinstance(activation, str) else ""
+    if name in _LAYERS and isinstance(config, dict):
+        return _LAYERS[name](site, value, config)
     if name == "linear":
         return value
     if name in _PLAIN:

@@ -18,8 +18,8 @@ def _input(site: Site) -> Value:
         return Value(ref, shape, "vector")
     first = _data_format(site) == "channels_first"
     if len(shape) == 2:
-        # Four of something that is no channel is bases all the same: such networks begin with a Permute.
-        bases_first = shape[0] == BASES != shape[1]
+        # Four long positions, to Keras, are bases: such networks begin with a Permute.
+        bases_first = shape[0] == BASES and (shape[1] is None or shape[1] > BASES)
         return Value(ref, shape, "sequence", length=1 if first or bases_first else 0)
     if len(shape) == 3:
         return replace(Value(ref, shape, "image"), length=_length_axis(site, shape, first))

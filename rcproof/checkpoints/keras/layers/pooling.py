@@ -59,7 +59,9 @@ def _pooled(site: Site, value: Value, laid: Windows, count: int | None, *also: W
     else:
         padded = site.function("F.pad", value.ref, (left, right))
         made = _window(site, padded, largest, size, stride, 0)
-        made = site.function("torch.mul", made, site.constant(f"scale_{value.steps}", _scale(site, value, laid)))
+        # From means over windows with zeros to sums, and to means over what the windows read of the input.
+        counts = site.constant(f"counts_{value.steps}", _counts(site, value, laid))
+        made = site.function("torch.div", site.function("torch.mul", made, float(size)), counts)
     return replace(value, ref=made, shape=with_sizes(value, {value.length: count}))
 
 
@@ -85,14 +87,13 @@ def _window(site: Site, x: Ref, largest: bool, size: int, stride: int, padding: 
     )
 
 
-def _scale(site: Site, value: Value, laid: Windows) -> torch.Tensor:
-    """What turns means over windows with zeros into means over what they read of the input."""
+def _counts(site: Site, value: Value, laid: Windows) -> torch.Tensor:
+    """How many positions of the input each window reads."""
     steps, count = value.steps, laid.count(value.steps)
     if steps is None or count is None or count > LARGEST:
         raise site.error("padding='same' of an average", got=f"a length of {steps}", expected="a fixed one")
     starts = torch.arange(count) * laid.stride - laid.left
-    read = (starts + laid.size).clamp(max=steps) - starts.clamp(min=0)
-    return (laid.size / read).to(torch.float32)
+    return ((starts + laid.size).clamp(max=steps) - starts.clamp(min=0)).float()
 
 
 @layer("GlobalMaxPooling1D", "GlobalAveragePooling1D", either_axis=True)

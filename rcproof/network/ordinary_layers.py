@@ -52,7 +52,7 @@ class Site:
         nodes, key = self.nodes, (id(owner), form)
         if key not in nodes.placed:
             path = self.path if self.path not in nodes.layers and form in ("", "stacked") else ""
-            nodes.placed[key] = path or nodes.free_path(f"{self.path}_{form or 'plain'}")
+            nodes.placed[key] = path or nodes.free_path(_formed(self.path, form or "plain"))
             nodes.layers[nodes.placed[key]] = make()
         path = nodes.placed[key]
         return nodes.named(path, "module", path, (self.x if x is None else x,))
@@ -65,6 +65,12 @@ class Site:
             nodes.placed[key] = nodes.free_path(path.replace(".", "_")) if self.path in nodes.layers else path
             nodes.tensors[nodes.placed[key]] = nn.Parameter(make().detach().clone())
         return nodes.tensor(nodes.placed[key], nodes.tensors[nodes.placed[key]])
+
+
+def _formed(path: str, form: str) -> str:
+    """``conv_own``, and ``blocks.layer0_own`` where the layer has a number for a name."""
+    parent, dot, last = path.rpartition(".")
+    return f"{parent}{dot}{'layer' if last[:1].isdigit() else ''}{last}_{form}"
 
 
 Rule = Callable[[Layer, Site], Ref]

@@ -27,7 +27,9 @@ def identifier(wanted: str, taken: set[str]) -> str:
     >>> identifier("class", set()), identifier("0", set())
     ('class_', 'v0')
     """
-    base = re.sub(r"[^0-9A-Za-z_]+", "_", wanted)[:_LONGEST].lstrip("_") or "value"
+    base = re.sub(r"[^0-9A-Za-z_]+", "_", wanted)[:_LONGEST] or "value"
+    if base.startswith("__") or not base.strip("_"):
+        base = base.strip("_") or "value"
     if base[0].isdigit():
         base = f"v{base}"
     if keyword.iskeyword(base) or keyword.issoftkeyword(base) or base in _RESERVED:
@@ -52,7 +54,7 @@ class _Paths:
             parent, _, last = old.rpartition(".")
             above = self.path(parent)
             taken = self.used.setdefault(above, set())
-            part = last if _is_index(last) and above and not tensor else _attribute(last, taken)
+            part = last if _is_index(last) and not tensor else _attribute(last, taken)
             taken.add(part)
             self.known[old] = f"{above}.{part}" if above else part
         return self.known[old]
@@ -71,8 +73,7 @@ def _attribute(wanted: str, taken: set[str]) -> str:
 def with_identifiers(network: Network) -> tuple[Network, dict[str, str]]:
     """The network with every node an identifier and every path made of identifiers and numbers; what was renamed.
 
-    Layers and tensors are those of ``network``. Numbers at the top of a network (``0.weight`` of a sequential one)
-    get a name too, since an attribute must have one.
+    Layers and tensors are those of ``network``, and keep their names where those can stand in code.
     """
     graph, paths, names = network.rcproof_graph(), _Paths(), _node_names(network.rcproof_graph())
     layers: dict[str, nn.Module] = {}

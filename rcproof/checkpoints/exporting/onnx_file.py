@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from rcproof.checkpoints.exporting.prepared import (
+    OTHER_LENGTHS,
     Prepared,
     Written,
     check_outputs,
     check_tensors,
     float_copy,
     quietly,
+    short_name,
 )
 from rcproof.checkpoints.exporting.program import exported, fixed_length_note
 from rcproof.errors import CheckpointError
@@ -37,7 +39,7 @@ def write_onnx(prepared: Prepared, path: Path) -> Written:
     _require()
     notes: list[str] = []
     if prepared.dtype != torch.float32:
-        notes.append(f"weights are {str(prepared.dtype).removeprefix('torch.')} in the source and float32 in the file")
+        notes.append(f"weights are {short_name(prepared.dtype)} in the source and float32 in the file")
     network = float_copy(prepared.plain, torch.float32)
     with replacing(path) as temporary:
         program, lengths = exported(prepared, network, notes)
@@ -73,7 +75,7 @@ def _attempt(
         check_outputs(prepared, run, prepared.cases(), torch.float32),
     ]
     if lengths:
-        reports.append(check_outputs(prepared, run, lengths, torch.float32, "outputs at other lengths"))
+        reports.append(check_outputs(prepared, run, lengths, torch.float32, OTHER_LENGTHS))
     return reports
 
 
@@ -88,7 +90,7 @@ def _write(prepared: Prepared, program: Any, path: Path) -> None:
             _fold(made)
             model = made.model_proto
     except Exception as error:  # torch's exporter fails in many ways
-        raise CheckpointError("torch.onnx cannot export the network", got=describe(error)) from None
+        raise CheckpointError("torch.onnx cannot export the network", got=describe(_first_cause(error))) from None
     _without_traces(model)
     _name_axes(model)
     model.doc_string = "A network that is equivariant under the reverse complement, written by rcproof."
@@ -97,6 +99,13 @@ def _write(prepared: Prepared, program: Any, path: Path) -> None:
     if model.ByteSize() > LARGEST:
         raise CheckpointError("the network is too large for one ONNX file", got=f"{model.ByteSize()} bytes")
     path.write_bytes(model.SerializeToString())
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The exporter wraps what went wrong in advice on how to report it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _fold(made: Any) -> None:

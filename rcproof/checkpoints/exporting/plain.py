@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rcproof import __version__
-from rcproof.checkpoints.exporting.prepared import Prepared, Written, check_outputs, check_tensors
+from rcproof.checkpoints.exporting.prepared import Prepared, Written, compared, short_name
 from rcproof.checkpoints.exporting.source import source_of
 from rcproof.errors import CheckpointError
 from rcproof.files import replacing
@@ -51,22 +52,13 @@ def write_plain(prepared: Prepared, path: Path) -> Written:
     state = prepared.plain.state_dict()
     with replacing(path) as code, replacing(weights) as tensors:
         code.write_text(source, encoding="ascii")
-        with tensors.open("wb") as file:
-            torch.save(dict(state), file)
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        tensors.write_bytes(buffer.getvalue())
         lengths = prepared.other_lengths()
-        cases = prepared.cases()
-        answers = _elsewhere(code, tensors, [*cases, *lengths], prepared.dtype)
-        reports = [check_tensors(state, _read(tensors))]
-        replies = iter(answers)
-        reports.append(check_outputs(prepared, lambda xs: next(replies), cases, prepared.dtype))
-        if lengths:
-            reports.append(
-                check_outputs(prepared, lambda xs: next(replies), lengths, prepared.dtype, "outputs at other lengths")
-            )
-        for report in reports:
-            report.raise_if_failed()
-    dtype = str(prepared.dtype).removeprefix("torch.")
-    return Written((path, weights), dtype, True, bool(lengths), tuple(reports))
+        answers = iter(_elsewhere(code, tensors, [*prepared.cases(), *lengths], prepared.dtype))
+        reports = compared(prepared, state, _read(tensors), lambda xs: next(answers), lengths)
+    return Written((path, weights), short_name(prepared.dtype), True, bool(lengths), reports)
 
 
 def heading(prepared: Prepared) -> str:

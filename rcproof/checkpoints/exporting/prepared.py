@@ -32,6 +32,8 @@ from rcproof.verify.running import prepare as in_dtype
 #: Batches that are compared. One is special to a program that was traced with more.
 BATCHES = (2, 1, 5)
 
+OTHER_LENGTHS = "outputs at other lengths"
+
 Run = Callable[[Sequence[Tensor]], Any]
 
 
@@ -214,7 +216,7 @@ def check_outputs(
             continue
         for (name, a), b in zip(want.items(), got.values(), strict=True):
             found.setdefault(name, {})[case.name] = compare(a.cpu(), b.cpu(), ("the network", "the file"))
-    facts = {"dtype": str(dtype).removeprefix("torch."), "tolerance": f"{limit:g} relative"}
+    facts = {"dtype": short_name(dtype), "tolerance": f"{limit:g} relative"}
     return Report(title, (*failed, *checks_of(found, limit)), facts, seed=prepared.seed)
 
 
@@ -234,6 +236,25 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], e
         checks += [Check.failure(name, "was not written") for name in found if name not in expected]
     notes = () if checks else ("no tensor of the file has a name of the network's",)
     return Report("tensors", tuple(checks), notes=notes)
+
+
+def compared(
+    prepared: Prepared,
+    expected: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    run: Run,
+    lengths: Sequence[InputCase],
+) -> tuple[Report, ...]:
+    """Tensors bit by bit, then outputs by batch, then outputs at other lengths; raises if anything differs."""
+    reports = [check_tensors(expected, found), check_outputs(prepared, run, prepared.cases(), prepared.dtype)]
+    if lengths:
+        reports.append(check_outputs(prepared, run, lengths, prepared.dtype, OTHER_LENGTHS))
+    return tuple(report.raise_if_failed() for report in reports)
+
+
+def short_name(dtype: torch.dtype) -> str:
+    """``float64`` for ``torch.float64``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _bits(tensor: Tensor) -> Tensor:

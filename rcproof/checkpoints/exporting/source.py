@@ -203,7 +203,11 @@ def _layer(path: str, layer: nn.Module) -> str:
 def _shown(cls: type[nn.Module], arguments: Mapping[str, Any]) -> str:
     """Arguments as people write them: those without a default first, by position; defaults left out."""
     words, by_position = [], True
-    for key, parameter in inspect.signature(cls).parameters.items():
+    known = dict(inspect.signature(cls).parameters)
+    if issubclass(cls, nn.RNNBase):  # whose constructors take anything and pass it on
+        known = {**inspect.signature(nn.RNNBase).parameters, "nonlinearity": _NONLINEARITY}
+        del known["mode"]
+    for key, parameter in known.items():
         if key not in arguments:
             by_position = False
             continue
@@ -217,6 +221,9 @@ def _shown(cls: type[nn.Module], arguments: Mapping[str, Any]) -> str:
         else:
             by_position = False
     return ", ".join(words)
+
+
+_NONLINEARITY = inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh")
 
 
 def _plain(value: Any) -> Any:

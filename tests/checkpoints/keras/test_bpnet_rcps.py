@@ -70,9 +70,10 @@ def test_it_is_read_with_what_was_assumed(found: Imported) -> None:
     assert found.input_names == ("sequence", "control_logcount", "control_profile")
     assert found.output_names == ("task0_logcount", "task0_profile")
     assert found.shapes == ((4, 546), (1,), (2, 255))
-    assert len(found.notes) == 23  # one a Lambda
-    assert sum(": it leaves " in note for note in found.notes) == 21
-    assert any(note.startswith("Lambda 'lambda_23' is taken for flip-channels: ") for note in found.notes)
+    first, second, crops = found.notes
+    assert first.startswith("Lambda 'lambda_22' is taken for flip-channels: 'concatenate_1' joins it and the input ")
+    assert second.startswith("Lambda 'lambda_23' is taken for flip-channels: 'concatenate_2' joins it and the input ")
+    assert crops.startswith("21 Lambdas (lambda_1, lambda_2, lambda_3, …) are taken for a crop of as much at both ends")
     layers = [m for m in found.model.modules() if isinstance(m, RCPSConv1d)]
     assert len(layers) == 10 and layers[0].source is not None and all(layer.coupled for layer in layers[1:])
 

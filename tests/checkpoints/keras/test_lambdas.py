@@ -121,9 +121,15 @@ def test_a_shorter_length_is_a_symmetric_crop() -> None:
     g, y = one(11, 3, output_shape=[7, 3])
     x = draw(1, 2, 11, 3)
     close(run(g.build(y, notes=notes), x), x[:, 2:-2])
-    assert notes == [
-        "Lambda 'lambda_1' is taken for crop:2,2: it leaves 7 of 11 positions; if it is not, say --lambda lambda_1=WORD"
-    ]
+    why = "taken for a crop of as much at both ends, to the length that the file declares; "
+    assert notes == [f"Lambda 'lambda_1' is {why}if one is not, say --lambda NAME=crop:L,R"]
+    # Many are one line.
+    z = y
+    for i, length in enumerate((5, 3, 1), 2):
+        z = g.layer(f"lambda_{i}", "Lambda", z, output_shape=[length, 3])
+    notes = []
+    close(run(g.build(z, notes=notes), x), x[:, 5:-5])
+    assert notes == [f"4 Lambdas (lambda_1, lambda_2, lambda_3, …) are {why}if one is not, say --lambda NAME=crop:L,R"]
 
 
 @pytest.mark.parametrize("shift", [(1, 3), (3, 1), (2, 1)])

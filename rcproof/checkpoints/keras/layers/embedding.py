@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rcproof.checkpoints.keras.build import Site, Value, filled, layer
-from rcproof.checkpoints.keras.model import KerasModel
+from rcproof.checkpoints.keras.places import Places, places_of
 
 #: Layers that hand a mask on as it is, and layers that neither read a mask nor hand it on.
 _PASS = {"Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "Activation", "LayerNormalization", "ReLU"}
@@ -22,7 +22,9 @@ def _embedding(site: Site) -> Value:
     value = site.as_keras(site.value)
     rows, size = site.integer("input_dim"), site.integer("output_dim")
     if site.get("mask_zero", False):
-        reader = _reads_mask(site.model, site.spec.name)
+        if (key := f" mask {site.spec.name}") not in site.kept:
+            site.kept[key] = _reads_mask(places_of(site), site.spec.name)
+        reader = site.kept[key]
         if reader is not None:
             raise site.error(
                 f"mask_zero=true, and layer {reader!r} may skip the positions of token 0",
@@ -37,14 +39,16 @@ def _embedding(site: Site) -> Value:
     return Value(site.function("torch.transpose", y, 1, 2), (value.shape[0], size), "sequence")
 
 
-def _reads_mask(model: KerasModel, name: str) -> str | None:
+def _reads_mask(places: Places, name: str) -> str | None:
     """A layer behind the layer ``name`` that may read its mask, or None."""
-    masked = {i for i, call in enumerate(model.calls) if call.layer == name}
-    for i, call in enumerate(model.calls):
-        if any(source.call in masked for source in call.inputs):
-            kind = model.layers[call.layer].kind
+    masked = list(places.of_layer[name])
+    known = set(masked)
+    for place in masked:  # grows as it goes
+        for reader in places.readers[place]:
+            kind = places.kind(reader)
             if kind not in _PASS | _STOP:
-                return call.layer
-            if kind in _PASS:
-                masked.add(i)
+                return places.model.calls[reader].layer
+            if kind in _PASS and reader not in known:
+                known.add(reader)
+                masked.append(reader)
     return None

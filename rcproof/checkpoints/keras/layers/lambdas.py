@@ -8,9 +8,12 @@ from fnmatch import fnmatchcase
 
 from rcproof.checkpoints.keras.build import Shape, Site, Value, layer
 from rcproof.checkpoints.keras.layers.inputs import BASES
-from rcproof.checkpoints.keras.model import KerasModel
+from rcproof.checkpoints.keras.places import Places, places_of
 
 WORDS = "identity, rc, flip-length, flip-channels, crop:L,R or slice:START,STOP"
+
+#: Layers without weights between an answer and the merge are not followed further.
+_FAR = 20
 
 #: Layers whose answer is that of several values of one shape.
 _MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Concatenate", "Merge"}
@@ -34,10 +37,29 @@ def _lambda(site: Site) -> Value:
             fix=f"say --lambda {name}=WORD, where WORD is {WORDS}",
         )
     word, why = seen
-    note = f"Lambda {name!r} is taken for {word}: {why}; if it is not, say --lambda {name}=WORD"
-    if note not in site.notes:
-        site.notes.append(note)
+    _note(site, word, why)
     return _check(site, apply(site, site.value, word))
+
+
+def _note(site: Site, word: str, why: str) -> None:
+    """One line for each Lambda, and one for all that crop."""
+    name = site.spec.name
+    said: set[str] = site.kept.setdefault(" lambdas", set())
+    if name in said:
+        return
+    said.add(name)
+    if not word.startswith("crop"):
+        site.notes.append(f"Lambda {name!r} is taken for {word}: {why}; if it is not, say --lambda {name}=WORD")
+        return
+    line: int = site.kept.setdefault(" crops", len(site.notes))
+    crops: list[str] = site.kept.setdefault(" cropping", [])
+    crops.append(name)
+    more = ", …" if len(crops) > 3 else ""
+    who = f"Lambda {name!r} is" if len(crops) == 1 else f"{len(crops)} Lambdas ({', '.join(crops[:3])}{more}) are"
+    site.notes[line : line + 1] = [
+        f"{who} taken for a crop of as much at both ends, to the length that the file declares; "
+        "if one is not, say --lambda NAME=crop:L,R"
+    ]
 
 
 def apply(site: Site, value: Value, word: str) -> Value:
@@ -132,10 +154,13 @@ def _seen(site: Site) -> tuple[str, str] | None:
     shape, declared = site.value.shape, _declared(site)
     if declared is not None and declared != shape:
         return _crop(site.value, declared)
-    # One layer is one function: what is seen at any of its calls holds for all.
-    places = [i for i, call in enumerate(site.model.calls) if call.layer == site.spec.name]
-    found = {seen[0]: seen for i in places if (seen := _at(site.model, i)) is not None}
-    return next(iter(found.values())) if len(found) == 1 else None
+    if (key := f" seen {site.spec.name}") not in site.kept:
+        places = places_of(site)
+        # One layer is one function: what is seen at any of its calls holds for all.
+        found = {seen[0]: seen for i in places.of_layer[site.spec.name] if (seen := _at(places, i)) is not None}
+        site.kept[key] = next(iter(found.values())) if len(found) == 1 else None
+    known: tuple[str, str] | None = site.kept[key]
+    return known
 
 
 def _crop(value: Value, declared: Shape) -> tuple[str, str] | None:
@@ -146,21 +171,23 @@ def _crop(value: Value, declared: Shape) -> tuple[str, str] | None:
     if before is None or after is None or not 0 < after < before or (before - after) % 2:
         return None
     half = (before - after) // 2
-    return f"crop:{half},{half}", f"it leaves {after} of {before} positions"
+    return f"crop:{half},{half}", "the file declares the length"
 
 
-def _at(model: KerasModel, place: int) -> tuple[str, str] | None:
-    source = model.calls[place].inputs[0].call
-    given = model.layers[model.calls[source].layer]
+def _at(places: Places, place: int) -> tuple[str, str] | None:
+    source = places.model.calls[place].inputs[0].call
+    given = places.model.layers[places.model.calls[source].layer]
     if given.kind == "InputLayer":
-        return _of_input(model, place, source, tuple(given.config.get("shape", ())))
-    return _of_answer(model, place)
+        return _of_input(places, place, source, tuple(given.config.get("shape", ())))
+    return _of_answer(places, place)
 
 
-def _of_input(model: KerasModel, place: int, source: int, shape: Shape) -> tuple[str, str] | None:
+def _of_input(places: Places, place: int, source: int, shape: Shape) -> tuple[str, str] | None:
+    model = places.model
     name = model.calls[source].layer
-    for call in model.calls:
-        if model.layers[call.layer].kind == "Concatenate" and len(call.inputs) > 1:
+    for reader in places.readers[place]:
+        call = model.calls[reader]
+        if places.kind(reader) == "Concatenate":
             parts = [s.call for s in call.inputs]
             mirrored = [i for i, p in enumerate(parts) if p == place and parts[-1 - i] == source]
             if mirrored and _last_axis(model.layers[call.layer].config, len(shape)):
@@ -177,32 +204,32 @@ def _last_axis(config: Mapping[str, object], axes: int) -> bool:
     return config.get("axis", config.get("concat_axis", -1)) in (-1, axes)
 
 
-def _of_answer(model: KerasModel, place: int) -> tuple[str, str] | None:
+def _of_answer(places: Places, place: int) -> tuple[str, str] | None:
     """The answer for the second strand, turned back before it is merged with that for the first.
 
     It comes from the second call of a layer whose first call goes into the same merge without a Lambda.
     """
-    own = _origin(model, model.calls[place].inputs[0].call)
+    calls = places.model.calls
+    own = _origin(places, calls[place].inputs[0].call)
     if own is None:
         return None
-    for call in model.calls:
-        parts = [s.call for s in call.inputs]
-        if model.layers[call.layer].kind not in _MERGES or place not in parts:
-            continue
-        for part in parts:
-            other = _origin(model, part)
-            if other is not None and other != own and model.calls[other].layer == model.calls[own].layer:
-                return "rc", f"{call.layer!r} merges it with another answer of {model.calls[own].layer!r}"
+    for reader in places.readers[place]:
+        if places.kind(reader) in _MERGES:
+            for part in calls[reader].inputs:
+                other = _origin(places, part.call)
+                if other is not None and other != own and calls[other].layer == calls[own].layer:
+                    return "rc", f"{calls[reader].layer!r} merges it with another answer of {calls[own].layer!r}"
     return None
 
 
-def _origin(model: KerasModel, place: int) -> int | None:
+def _origin(places: Places, place: int) -> int | None:
     """The call of a layer with weights that a value comes from, through layers that have none; not through a Lambda."""
-    while True:
-        call = model.calls[place]
-        spec = model.layers[call.layer]
+    for _ in range(_FAR):
+        call = places.model.calls[place]
+        spec = places.model.layers[call.layer]
         if spec.weights or spec.inner or spec.kind in _MERGES:
             return place
         if spec.kind == "Lambda" or len(call.inputs) != 1:
             return None
         place = call.inputs[0].call
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rcproof.convert import ConvertConfig, convert
 from rcproof.errors import CheckpointError
 from rcproof.strand import rc
 from tests.checkpoints import preset_references as reference
+from tests.checkpoints.keras.oracles import TOLERANCE, draw_weights, keras2
 from tests.cli.commands import run, run_json
 from tests.strategies import normal, randomise
 
@@ -459,6 +461,37 @@ def test_chrombpnet_of_keras() -> None:
         CheckpointError, match=r"--arch chrombpnet: inputs of the file: got \(4, 9\), \(1,\); expected one"
     ):
         preset("chrombpnet").representations([(4, 9), (1,)])
+
+
+def test_chrombpnet_of_its_own_package(tmp_path: Path) -> None:
+    """The network of the package, small, written by Keras itself; profiles are flattened to vectors of positions."""
+    keras = keras2()
+    L = keras.layers
+    x = given = L.Input((300, 4), name="sequence")
+    x = L.Conv1D(5, 21, activation="relu", name="wo_bias_bpnet_1st_conv")(x)
+    for i in (1, 2, 3):
+        y = L.Conv1D(5, 3, activation="relu", dilation_rate=2**i, name=f"wo_bias_bpnet_{i}conv")(x)
+        x = L.add([y, L.Cropping1D((x.shape[1] - y.shape[1]) // 2, name=f"wo_bias_bpnet_{i}crop")(x)])
+    profile = L.Conv1D(1, 75, name="wo_bias_bpnet_prof_out_precrop")(x)
+    profile = L.Cropping1D(profile.shape[1] // 2 - 50, name="wo_bias_bpnet_logitt_before_flatten")(profile)
+    counts = L.Dense(1, name="wo_bias_bpnet_logcount_predictions")(L.GlobalAveragePooling1D(name="gap")(x))
+    model = keras.Model(given, [L.Flatten(name="wo_bias_bpnet_logits_profile_predictions")(profile), counts])
+    draw_weights(model)
+    model.compile()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
+        model.save(tmp_path / "chrombpnet_nobias.h5")
+    found = read_model(tmp_path / "chrombpnet_nobias.h5", ReadOptions(arch="chrombpnet"))
+    assert (found.inputs, found.outputs, found.merge) == (("reversal",), ("reversal", "fixed"), ("mean",))
+    assert found.notes[-1] == "representations as in chrombpnet: reversal"
+    conversion = convert(
+        Conjoined(found.model, found.inputs or (), found.outputs).eval(), ConvertConfig(input_shapes=found.shapes)
+    )
+    assert conversion.certificate.share_tied == 1.0
+    dna = normal(0, 3, 300, 4).float().numpy()
+    (a, b), (a2, b2) = (model.predict(v, verbose=0) for v in (dna, dna[:, ::-1, ::-1]))
+    want = torch.from_numpy((a + a2[:, ::-1]) / 2), torch.from_numpy((b + b2) / 2)
+    close(conversion.model(torch.from_numpy(dna).transpose(1, 2)), want, TOLERANCE)
 
 
 def test_what_a_preset_is_not_for(tmp_path: Path) -> None:

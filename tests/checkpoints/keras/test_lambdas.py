@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rcproof.checkpoints.keras.layers import lambdas as layers
+from rcproof.checkpoints.imported import ReadOptions
+from rcproof.checkpoints.keras import read_keras
+from rcproof.checkpoints.keras.layers import lambdas as lambda_layers
 from rcproof.checkpoints.keras.layers.lambdas import WORDS
 from rcproof.errors import CheckpointError
+from rcproof.network.network import Network
+from tests.checkpoints.keras import oracles
 from tests.checkpoints.keras.hand_built import Array, Graph, close, draw, run
 
 SEQUENCE: list[tuple[str, Callable[[Array], Array]]] = [
@@ -137,7 +143,7 @@ def test_a_crop_that_is_off_by_one_is_caught(shift: tuple[int, int], monkeypatch
     g, y = one(11, 3, output_shape=[7, 3])
     x = draw(1, 2, 11, 3)
     left, right = shift
-    monkeypatch.setattr(layers, "_crop", lambda value, declared: (f"crop:{left},{right}", "of a mutant"))
+    monkeypatch.setattr(lambda_layers, "_crop", lambda value, declared: (f"crop:{left},{right}", "of a mutant"))
     with pytest.raises((AssertionError, CheckpointError)):
         close(run(g.build(y), x), x[:, 2:-2])
 
@@ -251,3 +257,76 @@ def test_two_places_that_speak_for_two_functions_are_asked_about() -> None:
     y = g.layer("all", "Concatenate", pair, g.layer("lambda_1", "Lambda", dna), axis=-1)
     with pytest.raises(CheckpointError, match="Say --lambda lambda_1=WORD"):
         g.build(y)
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+def write(model: Any, path: Path) -> Path:
+    oracles.draw_weights(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
+    return path
+
+
+def compare(model: Any, path: Path, options: ReadOptions | None = None) -> list[str]:
+    found = read_keras(path, options)
+    assert isinstance(found.model, Network)
+    got, want = oracles.answers(model, found.model, oracles.draw_inputs(model))
+    assert max(map(oracles.difference, got, want)) <= oracles.TOLERANCE
+    return found.notes
+
+
+@pytest.mark.parametrize("age", [2, 3])
+def test_the_papers_binary_form(age: int, tmp_path: Path) -> None:
+    keras = oracles.keras2() if age == 2 else oracles.keras3()
+    layers = keras.layers
+    turn = (lambda x: x[:, ::-1, ::-1]) if age == 2 else (lambda x: keras.ops.flip(x, (1, 2)))
+    x = layers.Input((40, 4), name="dna")
+    other = layers.Lambda(turn, name="turned")(x)
+    branch = keras.Sequential(
+        [
+            *(layers.Input((40, 4)), layers.Conv1D(5, 7), layers.BatchNormalization(), layers.Activation("relu")),
+            *(layers.MaxPooling1D(8, 8), layers.Flatten(), layers.Dense(1)),
+        ],
+        name="shared_layers",
+    )
+    merged = layers.Average()([branch(x), branch(other)])
+    model = keras.Model(x, layers.Activation("sigmoid")(merged))
+    (note,) = compare(model, write(model, tmp_path / ("net.h5" if age == 2 else "net.keras")))
+    assert note.startswith("Lambda 'turned' is taken for rc: it reads the input 'dna', of four channels")
+
+
+def test_the_papers_profile_form(tmp_path: Path) -> None:
+    keras = oracles.keras2()
+    layers = keras.layers
+    x, count, control = layers.Input((40, 4)), layers.Input((1,)), layers.Input((34, 2))
+    flip = layers.Lambda(lambda x: x[:, ::-1, ::-1], name="rc_input")
+    first, second = layers.Conv1D(6, 3, activation="relu"), layers.Conv1D(6, 3, dilation_rate=2, activation="relu")
+    profile, final, dense = layers.Conv1D(2, 1), layers.Conv1D(2, 1), layers.Dense(2)
+
+    def branch(x: Any, tracks: Any, back: bool) -> tuple[Any, Any]:
+        x = first(x)
+        crop = layers.Lambda(lambda x: x[:, 2:-2], output_shape=(34, 6))(x)
+        x = layers.Average()([crop, second(x)])
+        counts = dense(layers.Concatenate()([layers.GlobalAveragePooling1D()(x), count]))
+        tracks = layers.Lambda(lambda x: x[:, ::-1, :], name="control")(tracks) if back else tracks
+        return counts, final(layers.Concatenate()([profile(x), tracks]))
+
+    a, b = branch(x, control, False), branch(flip(x), control, True)
+    counts = layers.Lambda(lambda x: x[:, ::-1], name="rc_counts")(b[0])
+    turned = layers.Lambda(lambda x: x[:, ::-1, ::-1], name="rc_profile")(b[1])
+    model = keras.Model([x, count, control], [layers.Average()([a[0], counts]), layers.Average()([a[1], turned])])
+    path = write(model, tmp_path / "net.h5")
+    with pytest.raises(
+        CheckpointError, match=r"'control' \(Lambda\).*input of shape \(34, 2\).* Say --lambda control=WORD"
+    ):
+        read_keras(path)
+    notes = compare(model, path, ReadOptions(lambdas={"control": "flip-length"}))
+    assert sorted(note.split(" taken for ")[1].split()[0] for note in notes) == ["a", "rc:", "rc:", "rc:"]
+    # Another word is another function.
+    with pytest.raises(AssertionError):
+        compare(model, path, ReadOptions(lambdas={"control": "rc"}))
+    with pytest.raises(AssertionError):
+        compare(model, path, ReadOptions(lambdas={"control": "flip-length", "rc_profile": "flip-length"}))

@@ -56,10 +56,11 @@ def _note(site: Site, word: str, why: str) -> None:
     crops.append(name)
     more = ", …" if len(crops) > 3 else ""
     who = f"Lambda {name!r} is" if len(crops) == 1 else f"{len(crops)} Lambdas ({', '.join(crops[:3])}{more}) are"
-    site.notes[line : line + 1] = [
+    note = (
         f"{who} taken for a crop of as much at both ends, to the length that the file declares; "
         "if one is not, say --lambda NAME=crop:L,R"
-    ]
+    )
+    site.notes[line : line + 1] = [note]
 
 
 def apply(site: Site, value: Value, word: str) -> Value:

@@ -100,8 +100,7 @@ class Value:
         Of sequences and images (channels, L), where either can be 1; of vectors (channels,) or (1,).
         """
         array = array.reshape((1,) * (len(self.shape) - array.ndim) + array.shape)
-        fits = all(m in (1, n) for m, n in zip(array.shape, self.shape, strict=True))
-        if not fits:
+        if array.ndim > len(self.shape) or any(m not in (1, n) for m, n in zip(array.shape, self.shape, strict=True)):
             raise CheckpointError("an array that does not fit", got=f"shape {array.shape}", expected=f"{self.shape}")
         if self.form == "tensor":
             return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -144,24 +145,24 @@ def _glu(site: Site, value: Value) -> Value:
 # -- layers that are activations -------------------------------------------------------------------------
 
 
-def _number(site: Site, config: dict[str, Any], default: float | None, *names: str) -> float | None:
+def _number(site: Site, config: dict[str, Any], default: float, *names: str) -> float:
     found = next((config[name] for name in names if config.get(name) is not None), default)
     if isinstance(found, list | tuple) and len(found) == 1:
         found = found[0]
-    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
+    if isinstance(found, bool) or not isinstance(found, int | float):
         raise site.error(names[0], got=repr(found)[:60], expected="a number")
-    return None if found is None else float(found)
+    return float(found)
 
 
 def _relu(site: Site, value: Value, config: dict[str, Any]) -> Value:
     """``max_value`` cuts it off, ``negative_slope`` is its slope below ``threshold``, where it jumps to 0."""
-    top = _number(site, config, None, "max_value")
-    slope = _number(site, config, 0.0, "negative_slope", "alpha") or 0.0
-    threshold = _number(site, config, 0.0, "threshold") or 0.0
-    if not threshold and top is None:
+    top = _number(site, config, math.inf, "max_value")
+    slope = _number(site, config, 0.0, "negative_slope", "alpha")
+    threshold = _number(site, config, 0.0, "threshold")
+    if not threshold and top == math.inf:
         return _plain(site, value, "leaky_relu", negative_slope=slope) if slope else _plain(site, value, "relu")
     kept = site.function("F.threshold", value.ref, threshold, 0.0)
-    if top is not None:
+    if top != math.inf:
         kept = site.function("torch.clamp", kept, 0.0, top)
     if slope:
         below = site.function("torch.relu", site.function("torch.rsub", value.ref, threshold))

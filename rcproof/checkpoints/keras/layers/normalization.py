@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -28,11 +29,15 @@ def axes_of(site: Site, value: Value, found: Any) -> tuple[int, ...]:
     return axes
 
 
-def _epsilon(site: Site, default: float = 1e-3) -> float:
-    found = site.get("epsilon", default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:
-        raise site.error("epsilon", got=repr(found)[:60], expected="a number")
+def _number(site: Site, key: str, default: float) -> float:
+    found = site.get(key, default)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < math.inf:
+        raise site.error(key, got=repr(found)[:60], expected="a number that is not negative")
     return float(found)
+
+
+def _epsilon(site: Site, default: float = 1e-3) -> float:
+    return _number(site, "epsilon", default)
 
 
 def _parameter(site: Site, value: Value, axes: tuple[int, ...], role: str, there: bool, absent: float) -> Array:
@@ -77,7 +82,7 @@ def _batch_norm(site: Site) -> Value:
             ("running_var", "moving_variance", True, 1.0),
         )
     }
-    momentum = site.get("momentum", 0.99)
+    momentum = _number(site, "momentum", 0.99)
     _same_order(site, value)
     turn = value.form != "vector" and value.axis(axes[0]) == 2
     # Channels that are held with rows of an image have the numbers of the channel in every row.
@@ -92,7 +97,7 @@ def _batch_norm(site: Site) -> Value:
 
     def make() -> nn.Module:
         return filled(
-            lambda: nn.BatchNorm1d(size, _epsilon(site), round(1 - float(momentum), 12), affine=not plain),
+            lambda: nn.BatchNorm1d(size, _epsilon(site), round(1 - momentum, 12), affine=not plain),
             num_batches_tracked=torch.tensor(0),
             **tensors,
         )

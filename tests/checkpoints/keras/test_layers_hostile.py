@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import rcproof.checkpoints.keras.layers  # noqa: F401 (registers every family)
 from rcproof.checkpoints.keras.build import LAYERS, build
 from rcproof.errors import CheckpointError
 from tests.checkpoints.keras.hand_built import Graph, draw
@@ -58,7 +59,7 @@ def test_any_arguments_give_a_network_or_an_error() -> None:
             continue
         held = [7 if n is None else n for n in given.shape]
         if given.form in ("sequence", "image"):
-            held = [given.channels, held[given.length]]
+            held = [held[given.length] if i else int(np.prod(np.delete(held, given.length))) for i in (0, 1)]
         with torch.no_grad():
             y = network.double()(torch.randn(2, *held, dtype=torch.float64))
         if None not in got.shape:

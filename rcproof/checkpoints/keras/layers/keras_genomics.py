@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import rcproof.nn as tied
 from rcproof.checkpoints.keras.build import Site, Value, filled, layer
+from rcproof.checkpoints.keras.layers.normalization import _number
 from rcproof.strand import tie
 
 
@@ -75,7 +76,7 @@ def _batch_norm(site: Site) -> Value:
         if scale or center:
             tensors["weight"] = site.weight("gamma", (half,)) if scale else torch.ones(half)
             tensors["bias"] = site.weight("beta", (half,)) if center else torch.zeros(half)
-        epsilon, momentum = float(site.get("epsilon", 1e-3)), 1 - float(site.get("momentum", 0.99))
+        epsilon, momentum = _number(site, "epsilon", 1e-3), round(1 - _number(site, "momentum", 0.99), 12)
         return filled(lambda: tied.RCPSBatchNorm1d(half, epsilon, momentum, affine=scale or center), **tensors)
 
     return Value(site.module(make, value.ref), value.shape, "sequence")

@@ -69,7 +69,7 @@ def _item(found: Any, depth: int, name: str | None = None) -> Item:
     item = Item(_name(found.get("name", config.get("name", name)), kind), kind, dict(config))
     item.operation = str(found.get("module") or "").startswith("keras.src.ops") or (
         isinstance(found.get("inbound_nodes"), list)
-        and any(isinstance(node, dict) and "args" in node for node in found["inbound_nodes"])
+        and any(_is_third(node) for node in found["inbound_nodes"])
         and not any(key in config for key in _LAYER_KEYS)
     )
     for key in ("layer", "forward_layer", "backward_layer"):
@@ -203,7 +203,7 @@ def first_shape(item: Item) -> Any:
 # -- functional ----------------------------------------------------------------------------------------------
 def _functional(config: dict[str, Any], depth: int) -> Net:
     items: dict[str, Item] = {}
-    count = 0
+    count, third = 0, False
     for found in config["layers"]:
         item = _item(found, depth)
         if item.name in items:
@@ -217,19 +217,21 @@ def _functional(config: dict[str, Any], depth: int) -> Net:
         if count > MOST_CALLS:
             raise CheckpointError("too many calls of layers", expected=f"at most {MOST_CALLS}")
         item.nodes = [_node(node, items) for node in nodes]
+        third |= any(_is_third(node) for node in nodes)
         if item.kind == "InputLayer":
             item.nodes = [Node()]
     net = Net(items, _ends(config.get("input_layers"), "inputs"), _ends(config["output_layers"], "outputs"))
-    _renumber(net)
+    _renumber(net, third)
     net.check()
     return net
 
 
-def _renumber(net: Net) -> None:
+def _renumber(net: Net, third: bool) -> None:
     """Count the calls of a nested network from 0.
 
-    Keras 2 counts the call with which a network was made, and does not write it, so its first call is number 1.
-    Whether a file counts so is seen from its largest number: a file lists only calls that something needs.
+    Keras 1 and 2 count the call with which a network was made, and do not write it, so that its first call is number
+    1; but not always. Whether a file does is seen from its largest number: it lists only calls that something needs.
+    Keras 3 (``third``) does so where it lists the outputs, of all but a Sequential, and not where it lists calls.
     """
     nodes = [node for item in net.items.values() for node in item.nodes]
     asked: dict[str, int] = {}
@@ -238,7 +240,8 @@ def _renumber(net: Net) -> None:
     shifted = {
         name
         for name, item in net.items.items()
-        if item.net is not None and item.nodes and asked.get(name, 0) == len(item.nodes)
+        if item.net is not None
+        and (item.kind != "Sequential" if third else asked.get(name, 0) == len(item.nodes) and item.nodes)
     }
 
     def moved(value: Any) -> Any:
@@ -252,7 +255,7 @@ def _renumber(net: Net) -> None:
             return slice(moved(value.start), moved(value.stop), moved(value.step))
         return value
 
-    for node in nodes:
+    for node in nodes if not third else []:
         node.args, node.kwargs = moved(node.args), moved(node.kwargs)
     net.outputs = moved(net.outputs)
 
@@ -282,9 +285,14 @@ def _place(found: list[Any]) -> Place:
     return Place(found[0], found[1], found[2])
 
 
+def _is_third(node: Any) -> bool:
+    """Whether a call is written as Keras 3 does."""
+    return isinstance(node, dict) and isinstance(node.get("args"), list)
+
+
 def _node(found: Any, items: dict[str, Item]) -> Node:
     """One call, in the form of Keras 3 (``{"args": …, "kwargs": …}``) or of the Kerases before it."""
-    if isinstance(found, dict) and isinstance(found.get("args"), list):
+    if _is_third(found):
         kwargs = found.get("kwargs") or {}
         if not isinstance(kwargs, dict):
             raise CheckpointError("a call of a layer", got=repr(kwargs)[:80], expected="arguments by name")

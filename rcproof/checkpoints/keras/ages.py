@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from rcproof.checkpoints.keras.hdf5 import Group
 from rcproof.checkpoints.keras.nets import Item, Net
+from rcproof.checkpoints.keras.paths import is_by_paths
 
-#: Arguments that only one side of Keras 2.0 has.
+#: Arguments that layers have since Keras 2.
 _NEW = frozenset(("filters", "kernel_size", "units", "use_bias", "kernel_initializer", "batch_shape", "data_format"))
-_OLD = frozenset(
-    ("nb_filter", "filter_length", "output_dim", "border_mode", "dim_ordering", "inner_activation", "init")
-)
 #: From this version on, Keras 1 keeps variances in ``running_std``.
 _VARIANCES = (1, 0, 6)
 
@@ -32,19 +30,16 @@ def all_items(net: Net) -> Iterator[Item]:
 
 
 def generation_of(version: str, items: Sequence[Item], file: Group) -> int:
-    """The generation of Keras: by the version if the file has one, else by the names of arguments."""
+    """The generation of Keras: by the version if the file has one, as all do since 1.0.4, else by its other marks."""
     if version[:1] in ("1", "2", "3"):
         return int(version[0])
-    keys = {key for item in items for key in item.config}
-    new = bool(keys & _NEW)
-    if "nb_layers" in file.attrs and not new:
-        return 0
-    if keys & _OLD and not new:
-        return 1
-    newest = any(
+    if any(
         item.operation or isinstance(item.config.get("dtype"), dict) or "batch_shape" in item.config for item in items
-    )
-    return 3 if newest else 2
+    ):
+        return 3
+    if is_by_paths(file) or any(key in _NEW for item in items for key in item.config):
+        return 2
+    return 0 if "nb_layers" in file.attrs else 1
 
 
 def has_deviations(generation: int, version: str) -> bool:

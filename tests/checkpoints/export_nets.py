@@ -25,7 +25,7 @@ Shapes = tuple[tuple[int, ...], ...]
 class FactorNet(nn.Module):
     """As published, only smaller: tracks beside the bases, an LSTM each way with old gates, metadata, a sigmoid."""
 
-    def __init__(self, length: int = 42, filters: int = 6, pool: int = 4, own_gates: bool = True) -> None:
+    def __init__(self, length: int = 26, filters: int = 6, pool: int = 4, own_gates: bool = True) -> None:
         super().__init__()
         self.conv, self.mix = nn.Conv1d(6, filters, 7), nn.Conv1d(filters, filters, 1)
         self.pool = nn.MaxPool1d(pool)
@@ -49,7 +49,7 @@ class FactorNet(nn.Module):
         return torch.sigmoid(self.out(self.meta(h).relu()))
 
 
-FACTORNET: Shapes = ((6, 42), (3,))
+FACTORNET: Shapes = ((6, 26), (3,))
 
 
 def factornet(**sizes: Any) -> Conjoined:

@@ -29,10 +29,11 @@ def rule(*names: str) -> Any:
 
 #: Name in aten (with the overload where it matters), name in ``OPS``, arguments in order.
 _TABLE = """
-relu relu6 sigmoid tanh exp exp2 log log1p log2 log10 expm1 sqrt rsqrt abs neg square sin cos sinh cosh asinh acosh \
+relu sigmoid tanh exp exp2 log log1p log2 log10 expm1 sqrt rsqrt abs neg square sin cos sinh cosh asinh acosh \
 atanh asin acos atan erf erfc erfinv reciprocal sign floor ceil trunc frac selu sinc lgamma digamma isnan isinf \
 logical_not | torch.* | self
-silu mish hardswish hardsigmoid | F.* | self
+relu6 silu mish hardswish hardsigmoid | F.* | self
+round | torch.round | self
 log_sigmoid | F.logsigmoid | self
 bitwise_not | torch.logical_not | self
 gelu | F.gelu | self approximate
@@ -51,8 +52,8 @@ nan_to_num | torch.nan_to_num | self nan posinf neginf
 sub subtract rsub | torch.* | self other alpha
 mul multiply maximum minimum fmax fmin fmod remainder atan2 hypot logaddexp xlogy eq ne gt ge lt le logical_and \
 logical_or floor_divide true_divide max.other min.other | torch.* | self other
-bitwise_and | torch.logical_and | self other
-bitwise_or | torch.logical_or | self other
+bitwise_and __and__ | torch.logical_and | self other
+bitwise_or __or__ | torch.logical_or | self other
 div divide | torch.* | self other rounding_mode
 pow | torch.pow | self exponent
 lerp | torch.lerp | self end weight

@@ -47,7 +47,7 @@ def convolution(p: Program, a: Args) -> Any:
             other = 1 - axis
             thin = p.derived(weight, f"thin {other}", lambda w: w.squeeze(2 + other))
             chosen = {k: v[axis : axis + 1] if isinstance(v, tuple) else v for k, v in options.items()}
-            return _conv(p, a, base, thin, bias, chosen, flipped)
+            return p.put(_conv(p, a, base, thin, bias, chosen, flipped), p.changed(base, 1, 2))
 
         pad = options["padding"]
         flat = [kernel[i] == 1 and options["stride"][i] == 1 and (pad[i] == 0 if isinstance(pad, tuple) else True)

@@ -13,7 +13,7 @@ from typing import Any
 from rcproof.checkpoints.batches import follows
 from rcproof.checkpoints.exported_archive import DTYPES, Archive, read_archive
 from rcproof.checkpoints.imported import Imported, ReadOptions
-from rcproof.checkpoints.importing import guarded
+from rcproof.checkpoints.importing import Const, guarded
 from rcproof.checkpoints.importing_shapes import Shaper, Sizes
 from rcproof.errors import CheckpointError
 from rcproof.files import PathLike, existing
@@ -93,6 +93,8 @@ class Args:
 class Program(Shaper):
     """Walks an exported program and builds its network."""
 
+    meaningful = True
+
     def __init__(self, archive: Archive, any_batch: bool = True) -> None:
         super().__init__()
         self.any_batch = any_batch
@@ -107,6 +109,10 @@ class Program(Shaper):
         self.notes: list[str] = []
         self.path = ""  # of the module that the step at hand was in
         self.output = ""  # its first value
+
+    def is_called(self, name: str, const: Const) -> bool:
+        found = self.archive.tensors.get(name)
+        return found is not None and found.tensor is const.tensor
 
     # -- what the file says ------------------------------------------------------------------------------
     def meta(self, name: str) -> Sizes | None:
@@ -281,11 +287,16 @@ class Program(Shaper):
         if not written:
             return
         if root == "":
-            raise CheckpointError(f"step {target}", got="one that writes into an input or a weight", fix=_DECOMPOSE)
+            raise CheckpointError(
+                f"step {target.removeprefix('torch.ops.')}",
+                got="one that writes into an input, a weight or a statistic",
+                fix=f"call .eval() before exporting; {_DECOMPOSE}",
+            )
         others = [n for n, r in self.roots.items() if r == root and n not in (source, *made)]
         others += [root] if root != source else []
         if any(last.get(n, -1) > at for n in others):
-            raise CheckpointError(f"step {target}", got="one that writes into a part of another value", fix=_DECOMPOSE)
+            what = f"step {target.removeprefix('torch.ops.')}"
+            raise CheckpointError(what, got="one that writes into a part of another value", fix=_DECOMPOSE)
         self.env[source] = self.env[made[0]]
 
     # -- what comes out ----------------------------------------------------------------------------------

@@ -71,7 +71,10 @@ class Importer(GraphBuilder):
     Attributes:
         made: how values were made, by the name of their node.
         sizes: shapes of values where known: numbers, symbols of the file, or None.
+        meaningful: whether every tensor has a name that somebody gave it.
     """
+
+    meaningful = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,12 +189,23 @@ class Importer(GraphBuilder):
         told = tuple((name, id(const.tensor)) for name, const in owned.items())
         key = (kind, repr(sorted(options.items())), told, "" if owned else hint)
         if key not in self._layers:
-            names = [n for n in (_owner(const, name) for name, const in owned.items()) if n]
-            self._layers[key] = _Layer(self._build(kind, options, owned), [*names, _clean(hint)], owned)
+            self._layers[key] = _Layer(self._build(kind, options, owned), self._names_of(owned, hint), owned)
         found = self._layers[key]
         node = Node(self._fresh(found.names[0]), "module", "", tuple(self.ref(i) for i in inputs))
         node.kwargs = {"layer": found}  # until it has a path
         return self._add(node)
+
+    def _names_of(self, owned: Mapping[str, Const], hint: str) -> list[str]:
+        """Paths for a layer, the best first."""
+        if hint and owned and all(self.is_called(f"{hint}.{name}", const) for name, const in owned.items()):
+            return [_clean(hint)]
+        stems = [_owner(const, name) for name, const in owned.items()]
+        rest = [_clean(const.name) for const in owned.values()] if self.meaningful else []
+        return [name for name in (*stems, *rest[:1], _clean(hint)) if name] or ["layer"]
+
+    def is_called(self, name: str, const: Const) -> bool:
+        """Whether this is a name that the file has for a tensor."""
+        return const.name == name
 
     def _build(self, kind: type[nn.Module], options: Mapping[str, Any], tensors: Mapping[str, Const]) -> nn.Module:
         try:

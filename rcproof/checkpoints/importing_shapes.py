@@ -15,6 +15,7 @@ from torch import nn
 from rcproof.checkpoints.importing import Const, Importer, Made
 from rcproof.errors import CheckpointError
 from rcproof.network.graph import Ref
+from rcproof.network.ops import OPS
 
 Sizes = tuple[int | str | None, ...]
 Axes = tuple[int | None, ...]
@@ -41,6 +42,21 @@ class Shaper(Importer):
             return tuple(value.tensor.shape)
         found = self.sizes.get(value.name) if isinstance(value, Ref) else None
         return None if found is None or None in found else found
+
+    def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a function. One of single elements changes place with a reordering of axes, which may then end."""
+        refs = [a for a in args if isinstance(a, Ref)]
+        seen = [self.how(r, "axes") for r in refs]
+        first = seen[0] if seen else None
+        alike = first is not None and all(m is not None and m.data == first.data for m in seen)
+        plain = not any(isinstance(a, Const | list | tuple) for a in args) and not kwargs
+        if first is None or not alike or not plain or function not in OPS or OPS[function].family != "pointwise":
+            return super().call(function, *args, **kwargs)
+        inner = [self.made[a.name].base if isinstance(a, Ref) else a for a in args]
+        shapes = [self.sizes[b.name] for b in inner if isinstance(b, Ref)]
+        y = super().call(function, *inner)
+        same = tuple(n if len({s[i] for s in shapes}) == 1 else None for i, n in enumerate(shapes[0]))
+        return self._seen(self.put(y, same), first.data)
 
     def put(self, value: Any, sizes: Sizes | None, made: Made | None = None) -> Any:
         """``value`` with its shape, and how it was made."""
@@ -194,7 +210,7 @@ class Shaper(Importer):
         if kept:
             kept[0] = self.examples(kept[0])
         ours: Sizes = sizes or (None,) * len(target)
-        return self.put(super().call("Tensor.expand", self.ref(x), *kept), ours, Made("expand", x))
+        return self.put(self.call("Tensor.expand", self.ref(x), *kept), ours, Made("expand", x))
 
     def slice(self, x: Any, dim: int, start: Any, end: Any, step: Any) -> Any:
         """``x[start:end:step]`` along an axis; a step of -1 over all of it is a flip."""

@@ -1,6 +1,6 @@
 """Trained networks as people published them, against Keras where it can load them and against numpy where it cannot.
 
-The references read the files by themselves, with h5py, and follow the definitions of the layers, one position at a time.
+The references read the files by themselves, with h5py, and follow the definitions of the layers.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Binary:
             for layer in layers:
                 answers = [layer(h) for h in answers]
         merged = k.Average()(answers)
-        self.model = keras.Model(x, merged if form == "probabilities" else k.Activation("sigmoid")(merged))
+        self.model = keras.Model([x], merged if form == "probabilities" else k.Activation("sigmoid")(merged))
         self.options: list[str] = []
         self.merge, self.final = "mean", "none" if form == "probabilities" else "Sigmoid"
 
@@ -126,13 +126,13 @@ def trained(keras: Any, form: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = [w.copy() for w in built.model.get_weights()]
-        built.model.fit(inputs if len(inputs) > 1 else inputs[0], targets, epochs=2, batch_size=8, verbose=0)
+        built.model.fit(inputs, targets, epochs=2, batch_size=8, verbose=0)
     assert any(not np.array_equal(a, b) for a, b in zip(before, built.model.get_weights(), strict=True))
     return built
 
 
 def predicted(model: Any, inputs: list[Any]) -> list[Any]:
-    found = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    found = model.predict(inputs, verbose=0)
     return found if isinstance(found, list) else [found]
 
 

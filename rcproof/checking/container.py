@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from rcproof.errors import CheckpointError
 from rcproof.files import PathLike, existing
 
-#: No header of ours is longer; a hostile file may state any length.
-LONGEST_HEADER = 1 << 28
+#: No header of ours is nearly as long; a hostile file may state any length, and JSON takes many times its own memory.
+LONGEST_HEADER = 1 << 25
 
 #: The names of dtypes in the file, and in torch, whose names the hashes are made with.
 DTYPES = {
@@ -41,16 +42,38 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Hashes:
+    """The sha256 of every tensor, on the way."""
+
+    pending: dict[str, Future[str]]
+
+    def result(self) -> dict[str, str]:
+        """All of them."""
+        return {name: future.result() for name, future in self.pending.items()}
+
+    def cancel(self) -> None:
+        """Leave those that nobody has begun."""
+        for future in self.pending.values():
+            future.cancel()
+
+
+@dataclass(frozen=True)
 class Container:
     """What lies in a safetensors file: free metadata, and tensors by name."""
 
     metadata: dict[str, str]
     tensors: dict[str, Stored]
 
-    def hashes(self) -> dict[str, str]:
-        """The sha256 of every tensor, two at a time (hashing leaves the interpreter free)."""
+    @contextmanager
+    def hashing(self) -> Iterator[Hashes]:
+        """Begin to hash every tensor, two at a time, largest first (hashing leaves the interpreter free)."""
         with ThreadPoolExecutor(2) as pool:
-            return dict(zip(self.tensors, pool.map(Stored.sha256, self.tensors.values()), strict=True))
+            order = sorted(self.tensors, key=lambda name: -len(self.tensors[name].data))
+            hashes = Hashes({name: pool.submit(self.tensors[name].sha256) for name in order})
+            try:
+                yield hashes
+            finally:
+                hashes.cancel()
 
 
 @contextmanager
@@ -82,20 +105,22 @@ def _parse(whole: memoryview, path: str, views: list[memoryview]) -> Container:
     if length > min(len(whole) - 8, LONGEST_HEADER):
         raise damaged(f"a header of {length} bytes in a file of {len(whole)}")
     try:
-        header: Any = json.loads(bytes(whole[8 : 8 + length]), object_pairs_hook=_unique)
+        header: Any = read_json(bytes(whole[8 : 8 + length]))
         metadata = header.pop("__metadata__", {})
-        if not all(isinstance(v, str) for pair in metadata.items() for v in pair):
+        if not all(isinstance(v, str) for v in metadata.values()):
             raise TypeError("metadata that are no text")
         spans = []
         tensors = {}
         for name, item in header.items():
+            if set(item) != {"dtype", "shape", "data_offsets"}:
+                raise KeyError(f"tensor {name!r} with {', '.join(sorted(item))}")
             dtype, width = DTYPES[item["dtype"]]
-            shape = tuple(int(n) for n in item["shape"])
-            start, stop = (int(n) for n in item["data_offsets"])
+            shape = tuple(item["shape"])
+            start, stop = item["data_offsets"]
+            if not all(type(n) is int and 0 <= n < 1 << 63 for n in (*shape, start, stop)):
+                raise ValueError(f"tensor {name!r} of sizes that are no sizes")
             numbers = 1
             for n in shape:
-                if n < 0:
-                    raise ValueError(f"shape {shape}")
                 numbers *= n
             if not 0 <= start <= stop <= len(whole) - 8 - length or stop - start != numbers * width:
                 raise ValueError(f"tensor {name!r} at {start} to {stop}")
@@ -104,7 +129,7 @@ def _parse(whole: memoryview, path: str, views: list[memoryview]) -> Container:
             tensors[name] = Stored(dtype, shape, view)
             spans.append((start, stop))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(f"{type(error).__name__}: {error}"[:200]) from None
+        raise damaged(f"{type(error).__name__}: {str(error)[:200]}") from None
     at = 0
     for start, stop in sorted(spans):
         if start != at:
@@ -113,6 +138,23 @@ def _parse(whole: memoryview, path: str, views: list[memoryview]) -> Container:
     if at != len(whole) - 8 - length:
         raise damaged("bytes after the last tensor")
     return Container(metadata, tensors)
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON as a file of ours has it: no key twice, and no number that is none.
+
+    Readers differ in which of two keys they take, so a file with both could show each reader another network. Raises
+    ValueError, or RecursionError where it is nested beyond reason.
+    """
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _no_number(text)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} in place of a number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,45 +10,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcproof.checking.examples import Refusal
+from rcproof.checking.described import Claimed
+from rcproof.checking.traces import Refusal
 from rcproof.network.graph import Graph, Node, Ref
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """Steps of the result with the steps of the source that they lift, and the result's merges in order of outputs."""
+    """Steps of the result with the steps of the source that they lift; the merges in the order of the outputs; and the
+    steps after a merge, with the number of the output that they make."""
 
     lifted: dict[str, str]
     merges: list[str]
+    finals: dict[str, int]
 
 
-def match(
-    source: Graph, finals: Sequence[Graph | None], result: Graph, reps: Sequence[str], merge: Sequence[str],
-    outputs: Sequence[str],
-) -> Pairing:  # fmt: skip
-    """Pair the steps of two graphs, or raise :class:`~rcproof.checking.examples.Refusal` at the first difference.
-
-    ``finals``: what follows the merge of each output, None for nothing. ``reps``, ``merge``, ``outputs``: how the
-    source conjoins its branch.
-    """
+def match(claimed: Claimed) -> Pairing:
+    """Pair the steps of the two graphs, or raise :class:`~rcproof.checking.traces.Refusal` at the first difference."""
+    said, result, source = claimed.source, claimed.graph, claimed.source.graph
+    for key, stated in (("inputs", said.inputs), ("outputs", said.outputs), ("merge", said.merge)):
+        if claimed.certificate[key] != stated:
+            raise Refusal(f"the certificate states two lists of {key}")
     mine, theirs = {n.name: n for n in source.nodes}, {n.name: n for n in result.nodes}
     if result.structure != source.structure or len(result.outputs) != len(source.outputs):
         raise Refusal("the two networks return other structures")
-    if not len(finals) == len(outputs) == len(merge) == len(source.outputs):
+    if not len(said.finals) == len(said.outputs) == len(said.merge) == len(source.outputs):
         raise Refusal("the certificate does not say how each output is merged")
-    places = _inputs(source, result, reps)
-    merges: list[str] = []
-    lifted: dict[str, str] = {}
+    places = _inputs(source, result, said.inputs)
+    pairing = Pairing({}, [], {})
     for i, name in enumerate(result.outputs):
-        merged = name if finals[i] is None else _final(theirs, name, finals[i])
+        merged = _final(theirs, name, said.finals[i], i, pairing.finals)
         node = theirs[merged]
-        if node.op != "merge" or node.target != merge[i] or node.rep != outputs[i] or node.kwargs:
-            raise Refusal(f"output {i} is not the {merge[i]} of the strands under {outputs[i]}")
+        if node.op != "merge" or node.target != said.merge[i] or node.rep != said.outputs[i] or node.kwargs:
+            raise Refusal(f"output {i} is not the {said.merge[i]} of the strands under {said.outputs[i]}")
         if len(node.args) != 1 or not isinstance(node.args[0], Ref):
             raise Refusal(f"the merge of output {i} has other arguments than one value")
-        merges.append(merged)
-        _walk(theirs, node.args[0].name, mine, source.outputs[i], lifted, places)
-    return Pairing(lifted, merges)
+        pairing.merges.append(merged)
+        _walk(theirs, node.args[0].name, mine, source.outputs[i], pairing.lifted, places)
+    for name, other in places.items():  # inputs that no output depends on
+        pairing.lifted.setdefault(name, other)
+    return pairing
 
 
 def same_network(one: Graph, two: Graph) -> None:
@@ -72,17 +73,21 @@ def _inputs(source: Graph, result: Graph, reps: Sequence[str]) -> dict[str, str]
     return {node.name: other.name for node, other in zip(theirs, mine, strict=True)}
 
 
-def _final(theirs: Mapping[str, Node], name: str, final: Graph | None) -> str:
-    """The merged value at the other end of the final steps."""
-    assert final is not None
+def _final(theirs: Mapping[str, Node], name: str, final: Graph | None, output: int, finals: dict[str, int]) -> str:
+    """The merged value at the other end of the final steps, which are noted."""
+    if final is None:
+        return name
     start = [n.name for n in final.nodes if n.op == "input"]
-    if len(start) != 1 or len(final.outputs) != 1:
+    if len(start) != 1 or len(final.outputs) != 1 or final.structure != "*":
         raise Refusal("a final step takes one tensor and returns one")
     found: dict[str, str] = {}
     ends: dict[str, None] = {}
     _walk(theirs, name, {n.name: n for n in final.nodes}, final.outputs[0], found, {}, (start[0], ends))
     if len(ends) != 1:
         raise Refusal("the steps after the merge read other than the merged value")
+    for step in found:
+        if finals.setdefault(step, output) != output:
+            raise Refusal(f"step {step!r} makes two outputs")
     return next(iter(ends))
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rcproof.checking.examples import Refusal, Traced
-from rcproof.checking.twins import TWINS, arguments
+from torch import nn
+
+from rcproof.checking.traces import Refusal, Traced
+from rcproof.checking.twins import POINTWISE, arguments, rule_of
 from rcproof.network.graph import Node, map_refs
 from rcproof.network.ops import OPS
-
-_RULES = dict(TWINS.values())
+from rcproof.nn.base import TiedLayer
 
 #: Ranks of the input on one strand for which the lemmas of a tied layer are stated.
 _RANKS = {
@@ -23,68 +24,61 @@ _RANKS = {
     "weighted sum over positions": (3,),
 }  # fmt: skip
 
-_POINTWISE = {
-    f"torch.nn.{name}"
-    for name in (
-        *("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Sigmoid", "LogSigmoid"),
-        *("Tanh", "Hardtanh", "Hardswish", "Hardsigmoid", "Softplus", "Softsign", "Softshrink", "Hardshrink"),
-        *("Tanhshrink", "Threshold", "Identity"),
-    )
-}
-
 #: Functions along the length that a lemma covers on stacked tensors.
 _ALONG_LENGTH = ("sum", "mean", "amax", "softmax")
 
 
-def check_stacked(node: Node, traced: Mapping[str, Traced], layers: Mapping[str, Any]) -> None:
-    """Raise :class:`~rcproof.checking.examples.Refusal` unless the node's stacked form is one its lemma covers.
+def check_stacked(
+    node: Node, traced: Mapping[str, Traced], layers: Mapping[str, nn.Module], specs: Mapping[str, Any]
+) -> None:
+    """Raise :class:`~rcproof.checking.traces.Refusal` unless the node's stacked form is one its lemma covers.
 
-    ``traced``: the values on one strand; ``layers``: those of the result, as data.
+    ``traced``: the values on one strand; ``layers``, ``specs``: those of the result, also as data.
     """
     if not node.stacked:
         return
     reads = [traced[r] for r in dict.fromkeys(node.refs()) if traced[r].carries]
-    if any(t.axis != 0 or t.rank not in (2, 3) for t in reads) or traced[node.name].axis != 0:
+    if not reads or any(t.axis != 0 or t.rank not in (2, 3) for t in reads) or traced[node.name].axis != 0:
         raise Refusal(f"step {node.name!r} has a stacked form, but its examples are not in front of rank 2 or 3")
-    if node.stacked == "tied" or node.op == "module":
-        problem = _layer(node, reads, layers[node.target])
-    else:
+    if node.op == "module":
+        problem = _layer(node, reads, layers[node.target], arguments(specs[node.target]))
+    elif node.op == "call" and node.stacked != "tied":
         problem = _function(node, reads, traced)
+    else:
+        problem = "only a layer can be tied"
     if problem:
-        raise Refusal(f"step {node.name!r} ({node.target}), stacked form {node.stacked!r}: {problem}")
+        raise Refusal(f"step {node.name!r} has no stacked form {node.stacked!r}: {problem}")
 
 
-def _layer(node: Node, reads: list[Traced], spec: Any) -> str:
-    kind, args = spec["type"], arguments(spec)
+def _layer(node: Node, reads: list[Traced], layer: nn.Module, args: Mapping[str, Any]) -> str:
+    kind, rule = type(layer).__name__, rule_of(layer)
     rank = reads[0].rank
+    if len(reads) != 1 or node.kwargs or len(node.args) != 1:
+        return "it reads more than one value"
     if node.stacked == "tied":
-        rule = _RULES.get(kind)
-        if kind.startswith("rcproof.nn.RCPSAdaptive"):
-            rule = "global pooling" if args.get("output_size") == 1 else None
-        elif kind == "rcproof.nn.RCPSLPPool1d" or args.get("ceil_mode") or not args.get("count_include_pad", True):
-            rule = None  # the lemmas cover full windows that count their padding
-        if rule != node.rule or rank not in _RANKS.get(node.rule, ()):
-            return f"no lemma of rule {node.rule!r} covers {kind} on rank {rank}"
+        full = not args.get("ceil_mode") and args.get("count_include_pad", True)
+        sliding = kind in ("RCPSMaxPool1d", "RCPSAvgPool1d") and full  # the lemmas are of full windows
+        if not isinstance(layer, TiedLayer) or rank not in _RANKS.get(rule, ()) or (rule == "pooling" and not sliding):
+            return f"no lemma of rule {rule!r} covers {kind} on rank {rank}"
         shape = args.get("normalized_shape")
         if rule == "layer norm" and (len(shape) if isinstance(shape, tuple) else 1) != rank - 1:
             return "it normalises over fewer axes than a strand has"
         return ""
-    if node.stacked == "same" and node.rule == "pointwise" and kind in _POINTWISE:
+    if node.stacked == "same" and type(layer) in POINTWISE:
         return ""
-    softmax = kind in ("torch.nn.Softmax", "torch.nn.LogSoftmax", "torch.nn.Softmin")
-    if node.stacked == "same" and node.rule == "softmax" and softmax:
+    if node.stacked == "same" and rule == "softmax":
         return "" if rank == 3 and args.get("dim") in (2, -1) else "it mixes the strands (T13)"
-    if node.stacked == "flatten" and node.rule == "flatten" and kind == "torch.nn.Flatten":
-        whole = rank == 3 and args.get("start_dim") == 1 and args.get("end_dim") in (-1, 2)
+    if node.stacked == "flatten" and rule == "flatten":
+        whole = rank == 3 and args.get("start_dim") in (1, -2) and args.get("end_dim") in (-1, 2)
         return "" if whole else "it does not flatten a strand whole"
-    return f"no lemma of rule {node.rule!r} covers {kind}"
+    return f"no lemma of rule {rule!r} covers {kind}"
 
 
 def _function(node: Node, reads: list[Traced], traced: Mapping[str, Traced]) -> str:
     op, found = OPS[node.target], traced[node.name]
     name, rank = node.target.rpartition(".")[2], reads[0].rank
-    if node.rule != op.family or len({t.rank for t in reads}) != 1:
-        return f"rule {node.rule!r} does not speak of it"
+    if len({t.rank for t in reads}) != 1:
+        return "it reads values of several ranks"
     free = [r for r in dict.fromkeys(node.refs()) if not traced[r].carries]
     if node.stacked == "same":
         if op.family in ("identity", "cast"):
@@ -107,7 +101,10 @@ def _function(node: Node, reads: list[Traced], traced: Mapping[str, Traced]) -> 
         index = node.args[1] if len(node.args) > 1 else None
         plain = isinstance(index, tuple) and len(index) == 3 and index[:2] == (slice(None), slice(None))
         window = index[2] if plain and isinstance(index, tuple) else None
-        return "" if isinstance(window, slice) and window.step in (None, 1) and rank == 3 else "it is no crop"
+        straight = isinstance(window, slice) and (
+            window.step is None or (type(window.step) is int and window.step == 1)
+        )
+        return "" if straight and rank == 3 == found.rank else "it is no crop"
     return f"no lemma covers {op.family} in this form"
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
+import rcproof.nn as tied
 from rcproof.errors import RcproofError
 from rcproof.network.graph import decode
+from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation, representation
 
 #: Ordinary layer → its tied twin, and the rule under which lemmas speak of it.
@@ -32,7 +36,7 @@ TWINS: dict[str, tuple[str, str]] = {
     "rcproof.nn.WeightedSum1d": ("rcproof.nn.RCPSWeightedSum1d", "weighted sum over positions"),
 }
 
-#: Arguments of ordinary layers that twins lack, and the values with which they change nothing (None: any).
+#: Arguments of ordinary layers that no twin has, and the values with which they change nothing (None: any).
 _SILENT: dict[str, tuple[Any, ...] | None] = {
     "inplace": None,
     "scale_grad_by_freq": None,
@@ -42,36 +46,75 @@ _SILENT: dict[str, tuple[Any, ...] | None] = {
     "divisor_override": (None,),
     "max_norm": (None,),
     "padding_mode": ("zeros",),
-    "elementwise_affine": (True,),
-    "bias": (True, None),
 }
 
 #: Arguments that only twins have: how strands come in, and the masks of training.
 _OWN = ("source", "coupled", "masks")
 
+#: Layers that work entry by entry.
+POINTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid,
+    nn.Tanh, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink,
+    nn.Tanhshrink, nn.Threshold, nn.Identity,
+)  # fmt: skip
+
+_RULES = dict(TWINS.values())
+
+
+def rule_of(layer: nn.Module) -> str:
+    """The rule under which lemmas speak of a layer of the result that carries strands."""
+    if isinstance(layer, tied.RCPSAdaptiveAvgPool1d | tied.RCPSAdaptiveMaxPool1d):
+        return "global pooling" if layer.output_size == 1 else "pooling"
+    if isinstance(layer, TiedLayer):
+        return _RULES.get(f"rcproof.nn.{type(layer).__name__}", "lifted")
+    if type(layer) in POINTWISE:
+        return "pointwise"
+    if type(layer) is nn.Flatten:
+        return "flatten"
+    return "softmax" if type(layer) in (nn.Softmax, nn.LogSoftmax, nn.Softmin) else "lifted"
+
 
 def twin_problem(path: str, source: Any, result: Any, closed: Representation | None) -> str:
     """Why ``result`` is not the lift of ``source``; empty if it is.
 
-    ``closed``: the representation of the closed value that the layer reads, or None if it reads a strand pair.
+    Both with every argument filled in. ``closed``: the representation of the closed value that the layer reads, or
+    None if it reads a strand pair.
     """
-    try:
-        mine, theirs = source["type"], result["type"]
-        given, found = _plain(source["args"]), _plain(result["args"])
-    except (KeyError, TypeError, AttributeError, RcproofError):
-        return f"layer {path!r} is not described"
+    mine, theirs = source["type"], result["type"]
     if mine == theirs:
-        given.pop("inplace", None), found.pop("inplace", None)
-        return "" if given == found else f"layer {path!r} has other arguments than its source"
+        return same_problem(path, source, result)
     if TWINS.get(mine, ("",))[0] != theirs:
         return f"layer {path!r}: {theirs} is not the lift of {mine}"
+    given, found = arguments(source), arguments(result)
     for key, value in found.items():
-        if key not in _OWN and (key not in given or given[key] != value):
+        if key not in _OWN and (key not in given or not _equal(given[key], value)):
             return f"layer {path!r}: {key} is {value!r}, in the source {given.get(key)!r}"
     for key in set(given) - set(found):
-        if key not in _SILENT or (_SILENT[key] is not None and given[key] not in (_SILENT[key] or ())):
+        if key == "bias":  # newer torch has norms with a weight and no bias; no twin has
+            silent = given["bias"] is bool(given.get("affine", True))
+        else:
+            silent = key in _SILENT and (_SILENT[key] is None or given[key] in (_SILENT[key] or ()))
+        if not silent:
             return f"layer {path!r}: the source has {key} = {given[key]!r}, which the lift does not know"
     return _input_problem(path, theirs, found, closed)
+
+
+def same_problem(path: str, one: Any, two: Any) -> str:
+    """Why two layers are not one function in eval mode; empty if they are."""
+    if one["type"] != two["type"]:
+        return f"layer {path!r} is a {two['type']}, and a {one['type']}"
+    given, found = arguments(one), arguments(two)
+    for key in {*given, *found} - {"inplace"}:
+        if key not in given or key not in found or not _equal(given[key], found[key]):
+            return f"layer {path!r} has two values of {key}, {given.get(key)!r} and {found.get(key)!r}"
+    return ""
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equal, and truth with truth alone, since 1 == True."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
 def _input_problem(path: str, kind: str, args: Mapping[str, Any], closed: Representation | None) -> str:

@@ -10,109 +10,126 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rcproof.checking.container import Container
-from rcproof.checking.examples import Refusal
+from rcproof.checking.container import Container, Stored
+from rcproof.checking.described import Claimed, branch_prefix
+from rcproof.checking.traces import Refusal
 from rcproof.nn.base import TiedLayer
 from rcproof.nn.couple import split_weight
 
 COPY, COUPLED = "copy", "copy+zero"
 
-#: Before the names of the source's tensors: those of the branch, of what follows the merge, and of its code.
-BRANCH, CODE = "net.", "constant "
+Found = list[tuple[str, str]]
 
 
-def check_weights(
-    certificate: Mapping[str, Any],
-    container: Container,
-    hashes: Mapping[str, str],
-    aliases: Mapping[str, str],
-    wanted: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    layers: Mapping[str, nn.Module],
-) -> list[tuple[str, str]]:
-    """(what was looked at, what is wrong with it or nothing) for every tensor of the result.
-
-    ``wanted``: names and shapes of the result's tensors by its graph and layers; ``source``: of the source's, by the
-    description of the source; ``layers``: the result's by path. All on the meta device.
-    """
-    rows = certificate["tensors"]
-    stated = certificate["source"]["tensors"]
-    listed = [row["name"] for row in rows]
-    found = [("every tensor is listed once", _listing(listed, set(wanted), len(rows)))]
+def check_weights(claimed: Claimed, container: Container, hashes: Mapping[str, str]) -> Found:
+    """(what was looked at, what is wrong with it or nothing) for every tensor of the result and of the file."""
+    rows = claimed.certificate["tensors"]
+    wanted = claimed.tensors
+    stored = set(container.tensors)
+    found = [("every tensor is listed once", _listing([row["name"] for row in rows], set(wanted)))]
+    found.append(("every tensor of the file has one name", _naming(claimed, set(wanted), stored)))
+    prefix = branch_prefix(claimed.source.graph, claimed.source.tensors)
+    origins = set()
     for row in rows:
         name = row["name"]
         if name not in wanted:
             continue
+        known = claimed.source.names.get(name, (prefix + name, None))
+        origins.add(known[0])
+        problem = ""
         try:
-            _check_row(row, container, hashes, aliases, wanted, source, stated, layers)
-            found.append((f"{name}: {row['how']} of {row['source']}", ""))
+            _check_row(row, claimed, container, hashes, wanted[name], *known)
         except Refusal as refusal:
-            found.append((f"{name}: {row['how']} of {row['source']}", str(refusal)))
+            problem = str(refusal)
+        found.append((f"{name}: {row['how']} of {row['source']}"[:200], problem))
+    unused = sorted(set(claimed.source.tensors) - origins)
+    found.append(
+        ("every tensor of the source is in the result", f"{unused[0]!r} is not" if unused and found[0][1] == "" else "")
+    )
+    stated = claimed.document["sha256"]
+    wrong = sorted({k for k in (*hashes, *stated) if stated.get(k) != hashes.get(k)})
+    found.append(("sha256 of every tensor", f"{wrong[0]!r} has another than the file states" if wrong else ""))
     return found
 
 
-def _listing(listed: list[str], wanted: set[str], count: int) -> str:
+def _listing(listed: list[str], wanted: set[str]) -> str:
     missing, more = sorted(wanted - set(listed)), sorted(set(listed) - wanted)
     if missing:
         return f"{len(missing)} tensors are not in the certificate, first {missing[0]!r}"
     if more:
         return f"{len(more)} tensors are not in the network, first {more[0]!r}"
-    return "" if count == len(set(listed)) else "a tensor is listed twice"
+    return "" if len(listed) == len(set(listed)) else "a tensor is listed twice"
+
+
+def _naming(claimed: Claimed, wanted: set[str], stored: set[str]) -> str:
+    """Each name of a tensor stands in the file or is another name of one that does; nothing else is there."""
+    aliases = claimed.aliases
+    both, lost = sorted(set(aliases) & stored), sorted(set(aliases.values()) - stored)
+    if both:
+        return f"{both[0]!r} stands in the file, and is said to be another name of {aliases[both[0]]!r}"
+    if lost:
+        return f"{lost[0]!r} is said to have other names, and is not in the file"
+    missing, extra = sorted(wanted - stored - set(aliases)), sorted(stored - wanted)
+    if missing:
+        return f"{missing[0]!r} is not in the file"
+    return f"{extra[0]!r} does not belong to the network" if extra else ""
 
 
 def _check_row(
     row: Mapping[str, Any],
+    claimed: Claimed,
     container: Container,
     hashes: Mapping[str, str],
-    aliases: Mapping[str, str],
-    wanted: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    stated: Mapping[str, Any],
-    layers: Mapping[str, nn.Module],
+    expected: Tensor,
+    origin: str,
+    source: Tensor | None,
 ) -> None:
-    name, origin = row["name"], row["source"]
-    key = aliases.get(name, name)
+    """``expected``: the tensor in the result by its layers; ``origin``, ``source``: its name and self in the source."""
+    key = claimed.key(row["name"])
     held = container.tensors.get(key)
     if held is None:
         raise Refusal("the file holds no such tensor")
-    expected = wanted[name]
-    if tuple(expected.shape) != held.shape or list(row["shape"]) != list(held.shape) or row["dtype"] != held.dtype:
+    if tuple(expected.shape) != held.shape or tuple(row["shape"]) != held.shape or row["dtype"] != held.dtype:
         raise Refusal(f"the file holds {held.dtype} {held.shape}; the layer has {tuple(expected.shape)}")
     if hashes[key] != row["result_sha256"]:
-        raise Refusal(f"its sha256 is {hashes[key][:12]}…, in the certificate {str(row['result_sha256'])[:12]}…")
-    head, _, rest = name.partition(".")  # what follows the merge moves aside where the branch has a layer "final"
-    if origin not in (CODE + name, BRANCH + name, name, f"{head.rstrip('_')}.{rest}"):
-        raise Refusal("it comes from a tensor of another name")
-    if origin not in stated:
+        raise Refusal(f"its sha256 is {hashes[key][:12]}…, in the certificate {row['result_sha256'][:12]!r}…")
+    if row["source"] != origin:
+        raise Refusal(f"in the source it would be {origin!r}")
+    stated = claimed.source.tensors.get(origin)
+    if stated is None:
         raise Refusal("the source has no such tensor")
-    if stated[origin].get("sha256") != row["source_sha256"]:
+    if stated["sha256"] != row["source_sha256"]:
         raise Refusal("the certificate states two hashes of the source's tensor")
-    shape = tuple(stated[origin].get("shape", ()))
-    if origin in source and tuple(source[origin].shape) != shape:
-        raise Refusal(f"the source's layer has {tuple(source[origin].shape)}, the certificate says {shape}")
-    if stated[origin].get("dtype") != held.dtype:
+    shape = tuple(stated["shape"])
+    if source is not None and tuple(source.shape) != shape:
+        raise Refusal(f"the source's layer has {tuple(source.shape)}, the certificate says {shape}")
+    if stated["dtype"] != held.dtype:
         raise Refusal("it has another dtype than in the source")
     if row["how"] == COPY:
         if hashes[key] != row["source_sha256"] or shape != held.shape:
             raise Refusal("it differs from the source's tensor")
     elif row["how"] == COUPLED:
-        _check_coupled(name, held, layers, row["source_sha256"], shape)
+        _check_coupled(claimed, key, held, row["source_sha256"], shape)
     else:
-        raise Refusal(f"no way of {row['how']!r} is known")
+        raise Refusal(f"no way of {row['how'][:40]!r} is known")
 
 
-def _check_coupled(name: str, held: Any, layers: Mapping[str, nn.Module], sha256: str, shape: tuple[int, ...]) -> None:
-    path, _, last = name.rpartition(".")
-    layer = layers.get(path)
-    if not isinstance(layer, TiedLayer) or not layer.coupled or last != "weight":
+def _check_coupled(claimed: Claimed, key: str, held: Stored, sha256: str, shape: tuple[int, ...]) -> None:
+    layers = [m for p, m in claimed.layers.items() if claimed.key(f"{p}.weight") == key]
+    if not layers or not all(isinstance(m, TiedLayer) and m.coupled for m in layers):
         raise Refusal("the layer is not coupled")
+    if any(n.op == "tensor" and claimed.key(n.target) == key for n in claimed.graph.nodes):
+        raise Refusal("a step reads it by itself, and would read B too")
+    if not held.data:
+        raise Refusal("it is empty")
     whole = torch.frombuffer(bytearray(held.data), dtype=getattr(torch, held.dtype)).reshape(held.shape)
-    a, b = split_weight(layer, whole)
-    if bool(torch.any(b != 0)) or bool(torch.any(torch.isnan(b))):
-        raise Refusal("B is not zero")
-    own = a.contiguous()
-    data = own.reshape(-1).view(torch.uint8).numpy().tobytes()
-    if tuple(own.shape) != shape or held.sha256(data, tuple(own.shape)) != sha256:
-        raise Refusal("A differs from the source's tensor")
+    for layer in layers:
+        assert isinstance(layer, TiedLayer)
+        a, b = split_weight(layer, whole)
+        if bool(torch.any(b != 0)):  # NaN is not zero either
+            raise Refusal("B is not zero")
+        data = a.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        if tuple(a.shape) != shape or held.sha256(data, tuple(a.shape)) != sha256:
+            raise Refusal("A differs from the source's tensor")

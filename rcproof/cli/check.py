@@ -53,13 +53,14 @@ def command(result: str, source: str | None, **values: Any) -> Outcome:
     groups: dict[str, list[Any]] = {}
     for check in verdict.report.checks:
         groups.setdefault(check.name.partition(":")[0], []).append(check)
-    data = {
+    data: dict[str, Any] = {
         "schema": SCHEMA,
         "file": result,
         "source": source,
         "passed": verdict.passed,
         "statement": verdict.statement,
         "lifted": list(verdict.lifted),
+        "facts": verdict.report.facts,
         "checks": [
             {"part": part, "held": sum(c.passed for c in found), "of": len(found)} for part, found in groups.items()
         ],
@@ -78,6 +79,8 @@ def command(result: str, source: str | None, **values: Any) -> Outcome:
             tables.line(console, f"FAIL {failure}")
         if verdict.lifted:
             tables.line(console, f"lifted whole (T2): {', '.join(verdict.lifted)}")
+        if "inputs" in verdict.report.facts:
+            tables.line(console, f"side conditions of shapes: for inputs of {verdict.report.facts['inputs']}")
         tables.line(console, "not covered: train mode (T10), rounding (T12)")
         tables.line(console, f"{result}: {verdict.statement if verdict.passed else 'NOT proved, see FAIL above'}")
 

@@ -23,7 +23,10 @@ def couple_conversion(conversion: Conversion, layers: str | Iterable[str] = "all
     """
     model = couple(conversion.model, layers)
     assert isinstance(model, Network)
-    weights = {f"{name}.weight" for name in coupled_layers(model)}
+    coupled = {find_tensor(model, f"{name}.weight") for name in coupled_layers(model)}
+    weights = {
+        n for n, p in model.named_parameters(remove_duplicate=False) if p in coupled
+    }  # under each of their names
     old = conversion.certificate
     tensors = tuple(
         _origin(model, origin) if origin.name in weights and origin.how == "copy" else origin for origin in old.tensors

@@ -5,7 +5,7 @@ It is made from the source alone, apart from the rewriting, so that a checker ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf
 from rcproof.convert.certificate import tensor_sha256
 from rcproof.convert.copies import Copied
+from rcproof.convert.rules import match
 from rcproof.errors import RcproofError
-from rcproof.network.graph import Graph, Node, Ref
-from rcproof.network.modules import layer_to_json
+from rcproof.network.graph import Graph, Node, Ref, encode
+from rcproof.network.modules import LAYERS, constructor_arguments, layer_to_json
 from rcproof.network.network import find_module
 from rcproof.strand import representation
 from rcproof.structure import flatten
@@ -36,25 +37,32 @@ def describe_source(conjoined: Conjoined, count: int, leaves: Sequence[str] = ()
     """The description, as plain JSON values.
 
     ``count``: how many tensors the network takes. A layer without a form in a file is described by its class alone.
-    Names of tensors: ``net.…`` of the branch, ``final.…`` of what follows the merge, ``constant …`` of the code.
+    Names of tensors: ``net.…`` of the branch, ``final.…`` of what follows the merge, ``constant …`` of the code. Those
+    that neither the function nor the state dict of the branch needs are left out.
     """
     net, outside = branch(conjoined, leaves)
     found, builder = _network(net, count, leaves, "")
     returned = len(found["graph"]["outputs"])
     outputs = [str(r) for r in conjoined.outputs or (representation("fixed"),)]
     finals = conjoined.finals(returned)
-    held = {f"{outside}{name}": tensor for name, tensor in named_tensors(net).items()}
+    kept = {*net.state_dict(), *builder.tensors}
+    named = named_tensors(net).items()
+    held = {f"{outside}{n}": t for n, t in named if n in kept or _within(n, found["layers"])}
     for path, tensor in builder.tensors.items():
         held.setdefault(f"constant {path}" if f"{outside}{path}" not in held else f"{outside}{path}", tensor)
-    if conjoined.final is not None:
-        held |= {f"final.{name}": tensor for name, tensor in named_tensors(conjoined.final).items()}
     prefixes = final_prefixes(conjoined, [*found["layers"], *builder.tensors, *net.state_dict()], returned)
+    described = [_final(final, prefix) for final, prefix in zip(finals, prefixes, strict=True)]
+    if conjoined.final is not None:
+        own = prefixes[0].partition(".")[0]
+        used = [p for d in described if d is not None for p in (*d["layers"], *d.get("free", {}))]
+        named = named_tensors(conjoined.final).items()
+        held |= {f"final.{n}": t for n, t in named if _within(f"{own}.{n}", used)}
     return {
         "inputs": [str(r) for r in conjoined.input_representations(count)],
         "outputs": outputs * returned if len(outputs) == 1 else outputs,
         "merge": list(conjoined.merges(returned)),
         **found,
-        "final": [_final(final, prefix) for final, prefix in zip(finals, prefixes, strict=True)],
+        "final": described,
         "tensors": {
             name: {
                 "sha256": tensor_sha256(t),
@@ -85,6 +93,12 @@ def final_prefixes(conjoined: Conjoined, paths: Sequence[str], count: int) -> li
     finals = conjoined.finals(count)
     several = isinstance(conjoined.final, nn.ModuleList)
     return [f"{own}.{i if len(set(finals)) > 1 else 0}" if several else own for i in range(count)]
+
+
+def _within(name: str, paths: Iterable[str]) -> bool:
+    """Whether a tensor is one of ``paths``, or stands in a layer that is."""
+    known, parts = set(paths), name.split(".")
+    return any(".".join(parts[:i]) in known for i in range(1, len(parts) + 1))
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -119,4 +133,8 @@ def _layer(path: str, module: nn.Module) -> dict[str, Any]:
     try:
         return layer_to_json(path, module)
     except RcproofError:  # a class of the user's own
+        if match(module) is not None:  # with a constructor of its own, and otherwise the layer that it derives from
+            base = next(cls for cls in type(module).__mro__ if f"torch.nn.{cls.__name__}" in LAYERS)
+            args = {k: encode(v) for k, v in constructor_arguments(module).items()}
+            return {"type": f"torch.nn.{base.__name__}", "args": args}
         return {"type": f"{type(module).__module__}.{type(module).__qualname__}", "args": {}}

@@ -107,15 +107,24 @@ class Compiler:
         return next(lay for lay in ("plain", "batched", "stacked", "closed") if lay in held)
 
     def arguments(self, node: Node, layout: str) -> tuple[Any, Any]:
+        tensors = self.tensors(node)
+
         def visit(ref: Ref) -> Key:
-            return self.need(ref.name, layout)
+            if ref.name in tensors:
+                return self.need(ref.name, layout)
+            return Key(f"{ref.name}@{self.any_layout(ref.name)}")
 
         return map_refs(node.args, visit), map_refs(node.kwargs, visit)
 
     # -- nodes ------------------------------------------------------------------------------------
     def strands(self, node: Node) -> list[str]:
         """Names of the arguments that carry strands."""
-        return [r for r in node.refs() if "plain" not in self.held[r]]
+        return [r for r in self.tensors(node) if "plain" not in self.held[r]]
+
+    def tensors(self, node: Node) -> list[str]:
+        """Names of the arguments; of a cast the first alone, since the others give a dtype and a device."""
+        casts = node.op == "call" and OPS[node.target].family == "cast"
+        return node.refs()[: 1 if casts else None]
 
     def compile(self) -> list[Step]:
         position = 0

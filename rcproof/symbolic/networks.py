@@ -152,6 +152,9 @@ def _prove(
     return NetworkProof(text, tuple(lemmas), steps, tuple(sorted(used))), written
 
 
+#: Steps of the statements that this process has replayed: they are the same for every network.
+_REPLAYED: dict[str, int] = {}
+
 _SYMBOLS = {"t": _T, "i": _I, "j": _J}
 
 
@@ -172,14 +175,14 @@ def _decoded(items: Any, name: str) -> Proof:
     try:
         steps = []
         for rule, path, equation, variables, backwards in items:
-            if not all(isinstance(p, int) and not isinstance(p, bool) for p in path) or backwards not in (True, False):
-                raise TypeError("a place that is no list of numbers")
+            places = isinstance(path, list) and all(type(p) is int for p in path)
+            if not places or type(backwards) is not bool or not isinstance(rule, str) or not isinstance(equation, str):
+                raise TypeError("a step that is no step")
             values = {
                 _SYMBOLS[k]: sp.Integer(v) if isinstance(v, int) and not isinstance(v, bool) else _SYMBOLS[v]
                 for k, v in variables.items()
             }
-            args = (str(equation), values, True) if backwards else (str(equation), values)
-            steps.append(Step(str(rule), tuple(path), args))
+            steps.append(Step(rule, tuple(path), (equation, values, True) if backwards else (equation, values)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Refused(f"the proof of {name} in the file is damaged: {type(error).__name__}") from None
     return Proof(tuple(steps))
@@ -218,7 +221,9 @@ def _replay(names: set[str]) -> int:
     missing = sorted(names - set(found))
     if missing:
         raise Refused(f"no statement {missing[0]!r} is known")
-    return sum(found[name].replay().steps for name in sorted(names))
+    for name in names - set(_REPLAYED):
+        _REPLAYED[name] = found[name].replay().steps
+    return sum(_REPLAYED[name] for name in names)
 
 
 def _check_kind(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:

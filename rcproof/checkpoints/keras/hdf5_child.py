@@ -125,7 +125,7 @@ class Walk:
 
         made = {}
         for name in group.attrs:
-            if not ATTRIBUTES.fullmatch(name):
+            if not isinstance(name, str) or not ATTRIBUTES.fullmatch(name):
                 continue
             found = h5py.h5a.open(group.id, name.encode("utf-8"))
             shape = found.shape or ()

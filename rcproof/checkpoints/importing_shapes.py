@@ -8,9 +8,11 @@ pattern gives the layer again. What stood in between stays in the graph only whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rcproof.checkpoints.importing import Const, Importer, Made
 from rcproof.errors import CheckpointError
@@ -45,18 +47,37 @@ class Shaper(Importer):
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call a function. One of single elements changes place with a reordering of axes, which may then end."""
-        refs = [a for a in args if isinstance(a, Ref)]
-        seen = [self.how(r, "axes") for r in refs]
-        first = seen[0] if seen else None
-        alike = first is not None and all(m is not None and m.data == first.data for m in seen)
-        plain = not any(isinstance(a, Const | list | tuple) for a in args) and not kwargs
-        if first is None or not alike or not plain or function not in OPS or OPS[function].family != "pointwise":
+        inner = None
+        if not kwargs and function in OPS and OPS[function].family == "pointwise":
+            inner = self._before_axes(args)
+        if inner is None:
             return super().call(function, *args, **kwargs)
-        inner = [self.made[a.name].base if isinstance(a, Ref) else a for a in args]
-        shapes = [self.sizes[b.name] for b in inner if isinstance(b, Ref)]
-        y = super().call(function, *inner)
+        axes, moved = inner
+        shapes = [self.sizes[b.name] for b in moved if isinstance(b, Ref)]
+        y = self.add(*moved) if function == "torch.add" else super().call(function, *moved)
         same = tuple(n if len({s[i] for s in shapes}) == 1 else None for i, n in enumerate(shapes[0]))
-        return self._seen(self.put(y, same), first.data)
+        return self._seen(self.put(y, same), axes)
+
+    def _before_axes(self, args: Sequence[Any]) -> tuple[Axes, list[Any]] | None:
+        """The arguments as they were before their axes were reordered, all in the same way; None if they were not."""
+        seen = [self.how(a, "axes") for a in args if isinstance(a, Ref)]
+        if not seen or seen[0] is None or any(m is None or m.data != seen[0].data for m in seen):
+            return None
+        axes: Axes = seen[0].data
+        moved: list[Any] = []
+        for a in args:
+            if isinstance(a, Const):
+                shape = (1,) * (len(axes) - a.tensor.dim()) + tuple(a.tensor.shape)
+                if len(shape) > len(axes) or any(n != 1 for n, d in zip(shape, axes, strict=True) if d is None):
+                    return None
+                back = [axes.index(d) for d in range(sum(d is not None for d in axes))]
+                rest = [i for i, d in enumerate(axes) if d is None]
+                moved.append(self.derived(a, f"before {axes}", partial(_moved, shape=shape, back=back, rest=rest)))
+            elif isinstance(a, list | tuple):
+                return None
+            else:
+                moved.append(self.made[a.name].base if isinstance(a, Ref) else a)
+        return axes, moved
 
     def put(self, value: Any, sizes: Sizes | None, made: Made | None = None) -> Any:
         """``value`` with its shape, and how it was made."""
@@ -228,7 +249,9 @@ class Shaper(Importer):
 
     def changed(self, x: Any, *dims: int) -> Sizes | None:
         """The shape of ``x`` with the sizes along ``dims`` unknown."""
-        sizes = self.sizes.get(x.name) if isinstance(x, Ref) else None
+        sizes = (
+            tuple(x.tensor.shape) if isinstance(x, Const) else self.sizes.get(x.name) if isinstance(x, Ref) else None
+        )
         if sizes is None:
             return None
         return tuple(None if i in {self.axis(d, len(sizes)) for d in dims} else s for i, s in enumerate(sizes))
@@ -256,7 +279,7 @@ class Shaper(Importer):
         return self.put(
             y,
             None if sizes is None else (*sizes[:-1], out),
-            None if bias is not None else Made("product", x, lambda b: self.linear(x, weight, b, hint)),
+            None if bias is not None else Made("product", weight, (-1, lambda b: self.linear(x, weight, b, hint))),
         )
 
     def matmul(self, a: Any, b: Any, hint: str) -> Any:
@@ -292,16 +315,21 @@ class Shaper(Importer):
 
     def add(self, x: Any, y: Any, alpha: Any = 1) -> Any:
         """A sum; the bias of a layer, if that is what is added."""
-        if alpha == 1:
-            for product, other in ((x, y), (y, x)):
-                before = self.how(product, "product")
-                if before is None or not isinstance(other, Const):
-                    continue
-                sizes = self.sizes.get(product.name)
-                last = () if sizes is None else sizes[-1:]
-                if other.tensor.dim() == 1 and tuple(other.tensor.shape) == last:
-                    return before.data(other)
+        for product, other in ((x, y), (y, x)):
+            before = self.how(product, "product")
+            if alpha == 1 and before is not None and isinstance(other, Const):
+                axis, layer = before.data
+                if self._is_bias(other, before.base, axis, self.rank(product)):
+                    return layer(self.derived(other, "bias", partial(torch.reshape, shape=(-1,))))
         return self.call("torch.add", x, y, **({} if alpha == 1 else {"alpha": alpha}))
+
+    def _is_bias(self, const: Const, weight: Const, axis: int, rank: int) -> bool:
+        """Whether what is added is one number for each channel, and in a file whose names mean something, a bias."""
+        shape = (1,) * (rank - const.tensor.dim()) + tuple(const.tensor.shape)
+        stems = [c.name.removesuffix(end) for c, end in ((weight, "weight"), (const, "bias"))]
+        if len(shape) != rank or (self.meaningful and stems[0] != stems[1]):
+            return False
+        return shape == tuple(weight.tensor.shape[0] if i == rank + axis else 1 for i in range(rank))
 
     # -- windows -----------------------------------------------------------------------------------------
     def along_length(self, x: Any, flat: Sequence[bool], run: Callable[[Any, int], Any]) -> Any:
@@ -315,6 +343,11 @@ class Shaper(Importer):
             return None
         base, dim = before
         return self.unsqueeze(run(base, 3 - dim), dim)
+
+
+def _moved(tensor: Tensor, shape: Sequence[int], back: Sequence[int], rest: Sequence[int]) -> Tensor:
+    """A constant with its axes as they were before a reordering of ``back`` and some that were added, ``rest``."""
+    return tensor.reshape(tuple(shape)).permute([*back, *rest]).reshape([shape[i] for i in back])
 
 
 def numbers(value: Any, count: int, what: str) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from rcproof.network.network import Network
 MOST_STEPS, DEEPEST = 200_000, 20
 
 _STANDARD = ("", "ai.onnx")
+_BOOLEAN = ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not", "IsNaN")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Model(Shaper):
         self.shapes: tuple[tuple[int, ...], ...] | None = ()
         self.dtypes: list[torch.dtype] = []
         self.steps = 0
+        self.kinds: dict[str, torch.dtype] = {}  # dtypes of values, where known
         found = [o.version for o in proto.opset_import if o.domain in _STANDARD]
         self.opset = max(found, default=0)
 
@@ -158,6 +160,7 @@ class Model(Shaper):
         env[given.name] = self.permute(ref, (0, 2, 1)) if last else ref
         self.inputs.append(given.name)
         self.dtypes.append(dtype)
+        self.kinds[ref.name] = self.kinds[env[given.name].name] = dtype
         if self.first is None:
             self.first = ref
             self.batch = held[0] if isinstance(held[0], int) and self.any_batch else None
@@ -169,6 +172,8 @@ class Model(Shaper):
         """Whether the first thing done to an input (N, L, C) is to put its channels before its length."""
         users = list(self._users(name))
         after: list[Any] = []
+        while users and all(u.op_type in ("Cast", "Identity") for u in users):
+            users = [v for u in users for out in u.output for v in self._users(out)]
         for node in users:
             order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
             if node.op_type == "Transpose" and order == [0, 2, 1]:
@@ -272,7 +277,27 @@ class Model(Shaper):
         left = next((name for name in attributes if name not in step.used), None)
         if left is not None:
             raise step.refuse(f"attribute {left[:40]!r}", "none of this name")
-        return result if isinstance(result, tuple | list) else [result]
+        results = result if isinstance(result, tuple | list) else [result]
+        for value in results:
+            kind = self._kind(step)
+            if isinstance(value, Ref) and kind is not None:
+                self.kinds.setdefault(value.name, kind)
+        return results
+
+    def _kind(self, step: Step) -> torch.dtype | None:
+        """The dtype of what a node gives: that of its first tensor, with few exceptions."""
+        if step.kind in _BOOLEAN:
+            return torch.bool
+        if step.kind in ("ArgMax", "ArgMin", "Shape", "Size"):
+            return torch.int64
+        if step.kind in ("Cast", "ConstantOfShape", "Range", "CastLike"):
+            return DTYPES.get(step.attributes.get("to", 0))
+        first = [v for v in step.inputs if isinstance(v, Ref | Const)][int(step.kind == "Where") :]
+        return self.dtype(first[0]) if first else None
+
+    def dtype(self, value: Any) -> torch.dtype | None:
+        """The dtype of a value, where it is known."""
+        return value.tensor.dtype if isinstance(value, Const) else self.kinds.get(value.name)
 
     def _open(self, function: Any, inputs: list[Any], attributes: dict[str, Any], depth: int) -> list[Any]:
         """What a function of the file returns."""

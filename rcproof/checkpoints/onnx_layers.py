@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from rcproof.checkpoints.importing import Const
+from rcproof.checkpoints.importing import Const, Made
 from rcproof.checkpoints.importing_shapes import Sizes, numbers
 from rcproof.checkpoints.onnx_graph import Model, Step, rule
 from rcproof.checkpoints.onnx_operators import like
@@ -114,10 +114,15 @@ def conv(m: Model, n: Step) -> Any:
             "padding": padding,
             "dilation": tuple(ds),
             "groups": groups,
-            "bias": bias is not None,
         }
         kind = nn.Conv1d if len(at) == 1 else nn.Conv2d
-        return m.put(m.layer(kind, options, {"weight": w, "bias": bias}, base, hint=hint(n)), sizes)
+
+        def layer(b: Const | None) -> Any:
+            chosen = options | {"bias": b is not None}
+            return m.put(m.layer(kind, chosen, {"weight": w, "bias": b}, base, hint=hint(n)), sizes)
+
+        y = layer(bias)
+        return y if bias is not None else m.put(y, sizes, Made("product", w, (-1 - len(at), layer)))
 
     if count == 2:
 

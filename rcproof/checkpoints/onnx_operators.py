@@ -229,6 +229,8 @@ def cast(m: Model, n: Step) -> Any:
                 shape = () if x.scalar else (1,)
                 return m.put(m.call("Tensor.new_full", m.first, shape, item, dtype=dtype), shape)
     x = m.data(x)
+    if isinstance(x, Ref) and m.dtype(x) == dtype:
+        return x
     return m.put(m.call("Tensor.to", x, dtype), like(m, x))
 
 

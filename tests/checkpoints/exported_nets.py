@@ -180,6 +180,8 @@ NEW_KEYS = {
     "odd": {"normed.weight", "kernel.weight", "conv1d.weight"},
     "multihead": {f"{a}.in_proj.{w}" for a in ("attention", "block.self_attn") for w in ("weight", "bias")},
 }
+#: Layers that ONNX files have besides.
+NEW_LAYERS = {f"{a}.{p}" for a in ("attention", "block.self_attn") for p in ("in_proj", "out_proj")}
 #: Those of convolutions and dense layers only.
 TIED = ("simulated", "binary", "profile", "bpnet", "residual")
 REPRESENTATIONS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rcproof.checkpoints.keras.model import Array, Call, KerasModel, LayerSpec
+from rcproof.checkpoints.keras.model import Array, Call, KerasModel, LayerSpec, Source
 from rcproof.errors import CheckpointError
 from rcproof.network.building import GraphBuilder
 from rcproof.network.graph import Ref
@@ -317,7 +317,7 @@ def build(
     paths = _paths(model.layers)
     for call in model.calls:
         spec = model.layers[call.layer]
-        inputs = [results[s.call][s.tensor] for s in call.inputs]
+        inputs = [_result(model, results, source) for source in call.inputs]
         site = Site(graph, spec, inputs, paths[spec.name], call, model, options, notes, kept)
         kind = OPERATION + spec.kind if spec.config.get("operation") else spec.kind
         if kind not in EITHER_AXIS:
@@ -331,7 +331,7 @@ def build(
                 raise site.error("output", got=f"shape {value.shape}", expected="fewer elements")
     outputs = []
     for source in model.outputs:
-        value, call = results[source.call][source.tensor], model.calls[source.call]
+        value, call = _result(model, results, source), model.calls[source.call]
         site = Site(graph, model.layers[call.layer], [value], paths[call.layer], call, model, options, notes)
         plain = value.form == "image" and sum(n != 1 for n in value.rest) < 2
         outputs.append(value if value.form == "sequence" or plain else site.as_keras(value))
@@ -339,6 +339,16 @@ def build(
     graph.nodes.sort(key=lambda n: place.get(n.name, len(place)))  # calls may come in another order than the inputs
     network = graph.network([value.ref for value in outputs])
     return network, [results[i][0] for i in model.inputs], outputs
+
+
+def _result(model: KerasModel, results: Sequence[Sequence[Value]], source: Source) -> Value:
+    if source.tensor < len(results[source.call]):
+        return results[source.call][source.tensor]
+    raise CheckpointError(
+        f"a result of layer {model.calls[source.call].layer!r} that is not there",
+        got=source.tensor,
+        expected=f"{len(results[source.call])} results",
+    )
 
 
 def _paths(names: Sequence[str] | dict[str, Any]) -> dict[str, str]:

@@ -7,9 +7,6 @@ from typing import Any, TypeGuard
 from rcproof.checkpoints.keras.nets import DEEPEST, MOST_CALLS, Item, Net, Node, Place
 from rcproof.errors import CheckpointError
 
-#: Keras 3 names the classes of operations (``GetItem``) as it does those of layers; only these say where they are from.
-_LAYER_KEYS = ("trainable", "dtype", "batch_shape", "batch_input_shape")
-
 
 def parse_model(found: dict[str, Any]) -> tuple[Net, str]:
     """The network in a configuration (what ``to_json`` writes), and its class.
@@ -67,11 +64,7 @@ def _item(found: Any, depth: int, name: str | None = None) -> Item:
     if not isinstance(config, dict):
         raise CheckpointError(f"the arguments of a {kind}", got=repr(config)[:80], expected="a JSON object")
     item = Item(_name(found.get("name", config.get("name", name)), kind), kind, dict(config))
-    item.operation = str(found.get("module") or "").startswith("keras.src.ops") or (
-        isinstance(found.get("inbound_nodes"), list)
-        and any(_is_third(node) for node in found["inbound_nodes"])
-        and not any(key in config for key in _LAYER_KEYS)
-    )
+    item.operation = _is_operation(found, item)
     for key in ("layer", "forward_layer", "backward_layer"):
         inner = item.config.get(key)
         if isinstance(inner, dict) and "class_name" in inner:
@@ -82,6 +75,18 @@ def _item(found: Any, depth: int, name: str | None = None) -> Item:
     if kind == "Bidirectional":
         _both_ways(item)
     return item
+
+
+def _is_operation(found: dict[str, Any], item: Item) -> bool:
+    """Whether this is a function of Keras 3 called without a layer; some have the names of layers, as ``Add`` has.
+
+    Newer files tell the module. Otherwise it is seen from its arguments, since every layer says whether it trains.
+    """
+    if found.get("module"):
+        return str(found["module"]).startswith("keras.src.ops")
+    nodes = found.get("inbound_nodes")
+    third = isinstance(nodes, list) and any(_is_third(node) for node in nodes)
+    return third and "trainable" not in item.config
 
 
 def _both_ways(item: Item) -> None:

@@ -97,6 +97,8 @@ def read_hdf5(path: Path, name: str | None = None) -> Group:
         raise CheckpointError(
             f"{name} is an HDF5 file, and h5py is not installed", fix="run pip install 'rcproof[keras]'"
         )
+    if not sys.executable:
+        raise CheckpointError(f"{name} cannot be read", got="no Python that could run as a process of its own")
     size = path.stat().st_size
     limits = {
         "memory": MEMORY + 2 * size,

@@ -24,7 +24,8 @@ _ATTENTION = {"query": "query", "key": "key", "value": "value", "attention_outpu
 
 def is_by_paths(file: Group) -> bool:
     """Whether a file keeps its weights by paths."""
-    return any(name in file.groups for name in _CONTAINERS)
+    listed = file.texts("layer_names") is not None or "nb_layers" in file.attrs
+    return not listed and any(name in file.groups for name in _CONTAINERS)
 
 
 def by_paths(net: Net, file: Group) -> Found:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from rcproof.checkpoints.imported import ReadOptions
+from rcproof.checkpoints.keras import read_keras
 from rcproof.checkpoints.keras.read import read_keras_model
+from rcproof.errors import CheckpointError
 from tests.checkpoints.keras.hostile_files import ARRAYS, Document, config, layers, refusal, write
 
 pytest.importorskip("h5py", reason="Keras files are read with h5py")
@@ -127,6 +129,16 @@ def test_configurations(case: str, tmp_path: Path) -> None:
     document = config()
     change(document)
     assert words in refusal(write(tmp_path / "a.h5", document))
+
+
+def test_results_that_a_layer_does_not_give(tmp_path: Path) -> None:
+    """How many there are is known when the layer is built."""
+    document = config()
+    document["config"]["output_layers"] = [["out", 0, 3]]
+    path = write(tmp_path / "a.h5", document)
+    assert read_keras_model(path).outputs[0].tensor == 3
+    with pytest.raises(CheckpointError, match="a result of layer 'out' that is not there: got 3; expected 1 results"):
+        read_keras(path)
 
 
 @pytest.mark.parametrize(

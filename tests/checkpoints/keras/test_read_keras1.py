@@ -327,6 +327,25 @@ def test_a_merge_of_branches(tmp_path: Path) -> None:
     assert [found.layers[n].weights["bias"][0] for n in ("shared", "own_0", "own_1", "last")] == [0, 1, 2, 4]
 
 
+def test_full_models(tmp_path: Path) -> None:
+    """Keras 1 since 1.0.7 keeps all in one file, with its version beside the weights but not among them."""
+    import h5py
+
+    path, described = write(tmp_path, [convolution(np.random.default_rng(1), "old")], SHAPE)
+    document = json.loads(described.read_text())
+    del document["keras_version"]
+    with h5py.File(path) as weights, h5py.File(tmp_path / "full.h5", "w") as full:
+        full.attrs["model_config"] = json.dumps(document).encode()
+        full.attrs["keras_version"] = b"1.0.8"
+        full.create_group("optimizer_weights")["x"] = h5py.SoftLink("/nowhere")
+        group = full.create_group("model_weights")
+        group.attrs["layer_names"] = weights.attrs["layer_names"]
+        weights.copy("convolution1d_1", group)
+    found = read_keras_model(tmp_path / "full.h5")
+    assert (found.generation, found.version, found.backend) == (1, "1.0.8", "theano")
+    assert found.layers["convolution1d_1"].weights["kernel"].shape == (WINDOW, CHANNELS, OUT)
+
+
 # -- the oracle: what Keras 2 makes of the weights of Keras 1 ------------------------------------------------------
 def cases() -> dict[str, tuple[Layer, Any]]:
     """A layer of Keras 1, and how tf-keras makes the one of Keras 2."""

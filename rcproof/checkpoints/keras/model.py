@@ -23,8 +23,9 @@ class LayerSpec:
         name: in the file; layers of nested networks are called ``outer/inner``.
         kind: the class name of Keras 2 (``Conv1D``, not ``Convolution1D``). A function that was called without a layer
             has a kind too: in tf.keras ``TFOpLambda`` or ``SlicingOpLambda``, with the function's name in the argument
-            ``function`` (``math.multiply``); in Keras 3 its class (``GetItem``, ``Flip``, ``Add``), with ``operation: true`` among
-            its arguments, since layers have some of these names as well. What they are called with is in :class:`Call`.
+            ``function`` (``math.multiply``); in Keras 3 its class (``GetItem``, ``Flip``, ``Add``), with
+            ``operation: true`` among its arguments, since layers have some of these names as well. What they are
+            called with is in :class:`Call`.
             A class that is not known keeps its name, and a Lambda keeps its code, as text.
         config: its arguments, by their names in Keras 2 (``filters``, not ``nb_filter``). Always there:
             ``data_format`` of layers that have one. An activation is a name, or

@@ -85,7 +85,9 @@ def renamed(name: str, kind: str, config: dict[str, Any], data_format: str | Non
         if key not in _DROPPED and not key.startswith(("W_", "b_", "U_"))
     }
     if "dim_ordering" in made:
-        made["data_format"] = {"th": "channels_first", "tf": "channels_last"}.get(made.pop("dim_ordering"), data_format)
+        made["data_format"] = {"th": "channels_first", "tf": "channels_last"}.get(
+            str(made.pop("dim_ordering")), data_format
+        )
     elif kind in _IMAGES:
         made["data_format"] = data_format
     if kind in (*_IMAGES, "Convolution2D", "AtrousConvolution2D", *_POOLINGS[2:]) and made.get("data_format") is None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rcproof.checkpoints.exporting.prepared import (
-    OTHER_LENGTHS,
     Prepared,
     Written,
     check_outputs,
@@ -70,13 +69,8 @@ def _attempt(
     """Write a program and compare what was written; the outputs at other lengths come last."""
     _write(prepared, program, path)
     run, held = _read(path)
-    reports = [
-        check_tensors(dict(network.state_dict()), held, every=False),
-        check_outputs(prepared, run, prepared.cases(), torch.float32),
-    ]
-    if lengths:
-        reports.append(check_outputs(prepared, run, lengths, torch.float32, OTHER_LENGTHS))
-    return reports
+    tensors = check_tensors(dict(network.state_dict()), held, every=False)
+    return [tensors, *check_outputs(prepared, run, lengths, torch.float32)]
 
 
 def _write(prepared: Prepared, program: Any, path: Path) -> None:

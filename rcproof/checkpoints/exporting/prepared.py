@@ -26,13 +26,15 @@ from rcproof.network.network import Network
 from rcproof.network.untie import untie_network
 from rcproof.strand import representation
 from rcproof.verify import Check, InputCase, Report, draw_inputs, tolerance_for, vary_lengths
+from rcproof.verify.inputs import is_dna
 from rcproof.verify.running import Difference, answered, checks_of, compare, describe, finite, flatten, place
 from rcproof.verify.running import prepare as in_dtype
 
 #: Batches that are compared. One is special to a program that was traced with more.
 BATCHES = (2, 1, 5)
 
-OTHER_LENGTHS = "outputs at other lengths"
+#: What features are multiplied by in the case where they are small.
+SMALL = 2.0**-6
 
 Run = Callable[[Sequence[Tensor]], Any]
 
@@ -105,12 +107,22 @@ class Prepared:
         return said
 
     def cases(self) -> list[InputCase]:
-        """Inputs of the stated length: several batches, and several kinds in the first of them."""
+        """Inputs of the stated length: several batches, and several kinds in the first of them.
+
+        Tracks and other features are drawn large too, where a sigmoid may be 1e-30 and a runtime says 0. One case has
+        them small: there the answer has its ordinary size, by which the errors of all cases are measured.
+        """
         found: list[InputCase] = []
         for batch in BATCHES:
             kinds = ("one-hot", "random", "some-n") if batch == BATCHES[0] else ("one-hot",)
             drawn = draw_inputs(self.shapes, self.representations, kinds=kinds, batch=batch, seed=self.seed)
             found.extend(InputCase(f"{case.name}, batch {batch}", case.tensors) for case in drawn)
+        reps = [representation(spec) for spec in self.representations]
+        dna = [is_dna(shape, rep) for shape, rep in zip(self.shapes, reps, strict=True)]
+        if not all(dna):
+            each = zip(found[0].tensors, dna, strict=True)
+            small = tuple(t * SMALL if t.is_floating_point() and not one_hot else t for t, one_hot in each)
+            found.append(InputCase(f"small features, batch {BATCHES[0]}", small))
         return answered(in_dtype(self.reference, torch.float64), found)[0]
 
     def other_lengths(self) -> list[InputCase]:
@@ -194,15 +206,17 @@ def _names(wanted: Sequence[str], count: int, default: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_outputs(
-    prepared: Prepared, run: Run, cases: Sequence[InputCase], dtype: torch.dtype, title: str = "outputs"
-) -> Report:
-    """What ``run`` gives for each case against what the network gives, both in ``dtype`` and with its tolerance."""
+def check_outputs(prepared: Prepared, run: Run, lengths: Sequence[InputCase], dtype: torch.dtype) -> list[Report]:
+    """What ``run`` gives against what the network gives, both in ``dtype`` and with its tolerance.
+
+    One report for the stated length and, if there are ``lengths``, one for those. ``run`` is called for
+    ``prepared.cases()`` and then for ``lengths``, in order. Sizes of outputs are those over all of them.
+    """
     model = in_dtype(prepared.reference, dtype)
     limit = tolerance_for(dtype).relative
     found: dict[str, dict[str, Difference]] = {}
     failed: list[Check] = []
-    for case in cases:
+    for case in [*prepared.cases(), *lengths]:
         tensors = place(case.tensors, model, dtype)
         with torch.no_grad():
             want = flatten(model(*tensors))
@@ -217,7 +231,12 @@ def check_outputs(
         for (name, a), b in zip(want.items(), got.values(), strict=True):
             found.setdefault(name, {})[case.name] = compare(a.cpu(), b.cpu(), ("the network", "the file"))
     facts = {"dtype": short_name(dtype), "tolerance": f"{limit:g} relative"}
-    return Report(title, (*failed, *checks_of(found, limit)), facts, seed=prepared.seed)
+    checks = [*failed, *checks_of(found, limit)]
+    others = {case.name for case in lengths}
+    parts = [[c for c in checks if (c.name.partition(": ")[0] in others) is other] for other in (False, True)]
+    titles = ("outputs", "outputs at other lengths")[: 2 if lengths else 1]
+    each = zip(titles, parts, strict=False)
+    return [Report(title, tuple(part), facts, seed=prepared.seed) for title, part in each]
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], every: bool = True) -> Report:
@@ -246,9 +265,7 @@ def compared(
     lengths: Sequence[InputCase],
 ) -> tuple[Report, ...]:
     """Tensors bit by bit, then outputs by batch, then outputs at other lengths; raises if anything differs."""
-    reports = [check_tensors(expected, found), check_outputs(prepared, run, prepared.cases(), prepared.dtype)]
-    if lengths:
-        reports.append(check_outputs(prepared, run, lengths, prepared.dtype, OTHER_LENGTHS))
+    reports = [check_tensors(expected, found), *check_outputs(prepared, run, lengths, prepared.dtype)]
     return tuple(report.raise_if_failed() for report in reports)
 
 

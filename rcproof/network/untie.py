@@ -19,7 +19,8 @@ from rcproof.errors import RcproofError
 from rcproof.network.graph import Graph, Node, Ref
 from rcproof.network.network import LAYOUTS, Network, find_tensor
 from rcproof.network.ops import OPS
-from rcproof.network.ordinary_layers import Site, has_stacked_form, on_batched, on_stacked, weighted_sum_batched
+from rcproof.network.ordinary import Site, has_stacked_form, on_batched, on_stacked
+from rcproof.network.ordinary_layers import weighted_sum_batched
 from rcproof.network.plan import Compiler, Key, Step, collect, fill
 from rcproof.network.strand_nodes import StrandNodes
 from rcproof.nn.base import TiedLayer

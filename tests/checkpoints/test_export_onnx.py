@@ -42,7 +42,7 @@ def compare(model: nn.Module, path: Path, shapes: Shapes, reps: tuple[str, ...])
                 close(z, y.detach(), tolerance_for(torch.float32).relative)
 
 
-@pytest.mark.parametrize("name", ["simulated", "binary", "bpnet"])
+@pytest.mark.parametrize("name", ["simulated", "bpnet"])
 def test_networks(name: str, tmp_path: Path) -> None:
     """Each against the conjoined network it comes from: every batch, and every length that the network takes."""
     make, shapes, reps, layout, others = NETS[name]

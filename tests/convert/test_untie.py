@@ -15,6 +15,7 @@ from rcproof.convert import Conversion
 from rcproof.convert.untie import untie
 from rcproof.network.building import GraphBuilder
 from rcproof.network.network import Network
+from rcproof.network.ordinary import STACKED
 from rcproof.network.strand_nodes import StrandNodes
 from rcproof.nn import Merge, TiedLayer
 from rcproof.strand import mirror, representation
@@ -338,8 +339,6 @@ def test_mutant_windows_that_do_not_centre(monkeypatch: pytest.MonkeyPatch) -> N
     """A strided pool taken at once on both strands is wrong at most lengths (T13)."""
     net = nn.Sequential(nn.Conv1d(4, 6, 4), nn.MaxPool1d(4), nn.Conv1d(6, 2, 3))
     result = conversion(Conjoined(randomise(net, 1), outputs="reversal").eval(), ((4, 90),))
-    from rcproof.network import ordinary_layers
-
-    _, rule = ordinary_layers.STACKED[tied.RCPSMaxPool1d]
-    monkeypatch.setitem(ordinary_layers.STACKED, tied.RCPSMaxPool1d, (lambda m, rank: True, rule))
+    _, rule = STACKED[tied.RCPSMaxPool1d]
+    monkeypatch.setitem(STACKED, tied.RCPSMaxPool1d, (lambda m, rank: True, rule))
     _caught(result)

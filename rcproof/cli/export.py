@@ -23,7 +23,7 @@ SCHEMA = "rcproof-export/1"
 @click.argument("file")
 @source_options(wrapping=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="The file to write; its suffix says the format: .pt2, "
-              ".onnx, .py (with a .pt beside it), .safetensors.")  # fmt: skip
+              ".onnx, .py (with a .pt beside it), .h5 (keras-genomics), .safetensors.")  # fmt: skip
 @click.option("--format", "chosen", metavar="NAME", help="The format, where the suffix does not say it.")
 @click.option("--layout", type=click.Choice(["auto", "stacked", "batched"]), default="auto", show_default=True,
               help="How strands are held: stacked is the canonical RCPS form, with tied weights of twice the channels; "

@@ -25,11 +25,13 @@ class Format:
         what: one line for people.
         writer: ``module:function``, imported when it is used; takes a :class:`Prepared` and a path, writes the file
             whole or not at all, and returns a :class:`Written`.
+        layout: the only one that the format has, or None.
     """
 
     suffix: str
     what: str
     writer: str
+    layout: str | None = None
 
     def write(self, prepared: Prepared, path: Path) -> Written:
         """Write and compare."""
@@ -44,6 +46,9 @@ FORMATS: dict[str, Format] = {
     "pt2": Format(".pt2", "a program of torch.export, for torch alone", f"{_HERE}.program:write_program"),
     "onnx": Format(".onnx", "ONNX, for onnxruntime", f"{_HERE}.onnx_file:write_onnx"),
     "py": Format(".py", "source of ordinary layers, and a .pt of weights beside it", f"{_HERE}.plain:write_plain"),
+    "keras-genomics": Format(
+        ".h5", "Keras 2 with keras-genomics' layers", f"{_HERE}.keras_genomics:write_keras_genomics", layout="stacked"
+    ),
     "safetensors": Format(".safetensors", "the un-tied network as a file of ours", f"{_HERE}.untied:write_untied"),
 }
 
@@ -131,6 +136,11 @@ def export(
     """
     chosen = format_for(path, format)
     target = Path(path)
+    if chosen.layout is not None and layout not in ("auto", chosen.layout):
+        raise RcproofError(
+            f"layout of a file {chosen.suffix}", got=repr(layout), expected=f"{chosen.layout}, the only one that it has"
+        )
+    layout = chosen.layout or layout
     prepared = prepare_export(model, layout, shapes, certificate, names or {}, leaves, seed)
     written = chosen.write(prepared, target)
     return Export(

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rcproof.convert.trace import Recorder, trace
 from rcproof.errors import RcproofError
 from rcproof.network.network import Network
 
 #: The answers of a network are compared if all its values together have so many elements at most.
-MOST_ELEMENTS = 1 << 28
+MOST_ELEMENTS = 1 << 26
 
 
-def follows(network: Network, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int) -> bool | None:
+def follows(
+    network: Network, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int
+) -> bool | None:
     """Whether one example more changes nothing for the others; None if that is too much to try.
 
     ``shapes`` of the inputs without the batch. The network is run without values first, so that sizes in a file cost
     no memory; then with ``batch`` examples and one more.
     """
-    ghost = copy.deepcopy(network).to("meta")
+    memo: dict[int, Any] = {id(b): b.to("meta") for b in network.buffers()}
+    memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
+    ghost = copy.deepcopy(network, memo)
     graph = trace(network, network.input_count)
     recorder = Recorder(ghost, graph, owner=network)
     empty = [torch.empty((batch + 1, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]

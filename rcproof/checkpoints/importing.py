@@ -31,6 +31,9 @@ _GROWTH, _ELEMENTS = 16, 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _DEPTH, _LENGTH = 30, 200
 
+#: No error that quotes a file is longer.
+_LINE = 600
+
 
 @dataclass(frozen=True, eq=False)
 class Const:
@@ -303,11 +306,13 @@ class Paths:
 
 
 def guarded(read: Callable[[], Any], path: object) -> Any:
-    """What ``read`` returns; whatever goes wrong in it is one line about a damaged file."""
+    """What ``read`` returns; whatever goes wrong in it is one line of readable length about a damaged file."""
     try:
         return read()
-    except RcproofError:
-        raise
+    except RcproofError as error:
+        if len(str(error)) <= _LINE:
+            raise
+        raise CheckpointError(f"{str(error)[:_LINE]}…") from None  # it quotes the file
     except RecursionError:
         raise CheckpointError(f"{str(path)!r} is damaged", got="values nested without end") from None
     except MemoryError:

@@ -171,7 +171,7 @@ class Images(nn.Module):
 NETS = ("simulated", "binary", "profile", "bpnet", "residual", "norms", "bilstm", "gru", "two layers",
         "scaled attention", "multihead", "odd", "images")  # fmt: skip
 #: Those that are also read after run_decompositions(), which takes long for some.
-TAKEN_APART = ("simulated", "profile", "residual", "norms", "bilstm", "scaled attention", "multihead", "images")
+TAKEN_APART = ("simulated", "residual", "norms", "bilstm", "scaled attention", "images")
 #: Those whose state dicts are kept key by key in both forms, or as written only.
 KEPT = ("simulated", "binary", "profile", "bpnet", "residual", "scaled attention", "images")
 KEPT_WHOLE = ("bilstm", "gru", "two layers")

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+#: What a file or a user's code says is quoted up to so many characters: longer texts lose their middle.
+_QUOTED = 240
+
+
+def printable(text: object) -> str:
+    """Text from a file or a user's code without control characters, so that none reaches a terminal.
+
+    >>> printable("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def _quoted(value: object) -> str:
+    text = printable(" ".join(str(value).split()))
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED * 2 // 3]} … {text[-_QUOTED // 3 :]}"
+
 
 class RcproofError(Exception):
-    """A mistake in what rcproof was given, told in one line.
+    """A mistake in what rcproof was given, told in one line that can be printed, whatever is quoted in it.
 
     ``problem`` names the thing that is wrong; ``got`` and ``expected`` are shown when they help;
     ``fix`` says what to do. The text of every error is part of the interface and is tested.
@@ -18,14 +35,14 @@ class RcproofError(Exception):
         expected: object | None = None,
         fix: str | None = None,
     ) -> None:
-        text = problem
+        text = _quoted(problem)
         if got is not None:
-            text += f": got {got}"
+            text += f": got {_quoted(got)}"
         if expected is not None:
-            text += f"{';' if got is not None else ':'} expected {expected}"
+            text += f"{';' if got is not None else ':'} expected {_quoted(expected)}"
         if fix:
-            text += f". {fix[0].upper()}{fix[1:]}"
-        super().__init__(" ".join(text.split()))
+            text += f". {fix[0].upper()}{' '.join(fix[1:].split())}"
+        super().__init__(text)
         self.problem = problem
         self.got = got
         self.expected = expected

@@ -33,10 +33,9 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of torch, on pickles that it may not understand
             loaded: Any = torch.load(found, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = (str(error).strip() or "a damaged pickle").splitlines()[0]
         raise CheckpointError(
             f"{str(path)!r} holds more than tensors and was not loaded",
-            got=reason,
+            got=_unpickled(str(error)),
             fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code. If you "
             "trust whoever made the file with your account, --allow-pickle loads it",
         ) from None
@@ -72,6 +71,14 @@ def read_pickle(path: PathLike) -> nn.Module | dict[str, Tensor]:
 def _damaged(path: PathLike, error: Exception) -> CheckpointError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first)
+
+
+def _unpickled(text: str) -> str:
+    """What torch says of a pickle, without its advice to trust the file and load it anyway."""
+    lines = [line.strip().removeprefix("WeightsUnpickler error: ") for line in text.splitlines()]
+    advice = ("Weights only load failed", "(1)", "(2)", "Please file an issue", "Check the documentation")
+    told = next((line for line in lines if line and not line.startswith(advice)), "a damaged pickle")
+    return told.partition(". Please use")[0][:120]
 
 
 def _tensors(loaded: Any, path: PathLike) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rcproof.errors import RcproofError
+from rcproof.errors import RcproofError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -252,15 +252,6 @@ def progress(total: int) -> Iterator[Steps]:
         task = bar.add_task("", total=total)
         steps._show = lambda name: bar.update(task, description=name, completed=len(steps.names) - 1)
         yield steps
-
-
-def printable(text: object) -> str:
-    """Text from a file or a user's code without control characters, so that none reaches a terminal.
-
-    >>> printable("a\\x1b[31mb")
-    'a\\\\x1b[31mb'
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def json_safe(value: Any) -> Any:

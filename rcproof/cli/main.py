@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from rcproof import __version__
-from rcproof.cli.common import printable
-from rcproof.errors import RcproofError, VerificationError
+from rcproof.errors import RcproofError, VerificationError, printable
 
 COMMANDS = ("convert", "export", "check", "verify", "audit", "inspect", "prove")
 

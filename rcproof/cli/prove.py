@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rcproof.cli.common import console, printable, progress
-from rcproof.errors import CheckpointError, RcproofError
+from rcproof.cli.common import console, progress
+from rcproof.errors import CheckpointError, RcproofError, printable
 
 if TYPE_CHECKING:
     from rcproof.symbolic.statements import Outcome

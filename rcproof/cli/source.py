@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from rcproof.checkpoints import Header, Imported, format_of, load, read_header, read_model
-from rcproof.cli.common import SourceOptions, check_size, printable
+from rcproof.cli.common import SourceOptions, check_size
 from rcproof.conjoined import Conjoined
 from rcproof.convert.api import input_count
 from rcproof.convert.build import uses_tied_layers
 from rcproof.convert.shapes import Shape, infer_shapes
 from rcproof.convert.trace import trace
-from rcproof.errors import CheckpointError, ConversionError, RcproofError
+from rcproof.errors import CheckpointError, ConversionError, RcproofError, printable
 from rcproof.files import existing
 from rcproof.models import BranchNet
 from rcproof.network.network import Network

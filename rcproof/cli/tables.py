@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rcproof.cli.common import printable
+from rcproof.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

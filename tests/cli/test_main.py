@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import rcproof
-from rcproof.cli.common import SourceOptions, Steps, json_safe, printable, progress
+from rcproof.cli.common import SourceOptions, Steps, json_safe, progress
 from rcproof.cli.main import COMMANDS, main
+from rcproof.errors import printable
 from tests.cli.commands import files, run, run_json
 
 ROOT = Path(__file__).resolve().parents[2]

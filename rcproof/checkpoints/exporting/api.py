@@ -46,10 +46,10 @@ FORMATS: dict[str, Format] = {
     "pt2": Format(".pt2", "a program of torch.export, for torch alone", f"{_HERE}.program:write_program"),
     "onnx": Format(".onnx", "ONNX, for onnxruntime", f"{_HERE}.onnx_file:write_onnx"),
     "py": Format(".py", "source of ordinary layers, and a .pt of weights beside it", f"{_HERE}.plain:write_plain"),
+    "safetensors": Format(".safetensors", "the un-tied network as a file of ours", f"{_HERE}.untied:write_untied"),
     "keras-genomics": Format(
         ".h5", "Keras 2 with keras-genomics' layers", f"{_HERE}.keras_genomics:write_keras_genomics", layout="stacked"
     ),
-    "safetensors": Format(".safetensors", "the un-tied network as a file of ours", f"{_HERE}.untied:write_untied"),
 }
 
 

@@ -102,7 +102,7 @@ def _names(group: Any, key: str, names: Sequence[str]) -> None:
 
 def _compared(prepared: Prepared, graph: KerasGraph, path: Path) -> list[Report]:
     """The file as our reader finds it: its arrays, and what the network that it makes of them gives."""
-    from rcproof.checkpoints.keras import read_keras
+    from rcproof.checkpoints.keras.build import build
     from rcproof.checkpoints.keras.read import read_keras_model
 
     model = read_keras_model(path)
@@ -119,6 +119,6 @@ def _compared(prepared: Prepared, graph: KerasGraph, path: Path) -> list[Report]
     tensors = check_tensors(expected, found)
     if not expected:
         tensors = Report("tensors", (Check.of("no layer has weights", 0.0, 0.0),))
-    network = read_keras(path).model
+    network, _, _ = build(model)
     outputs = check_outputs(prepared, lambda xs: network(*xs), (), torch.float32)
     return [report.raise_if_failed() for report in (tensors, *outputs)]

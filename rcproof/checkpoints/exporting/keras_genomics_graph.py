@@ -41,7 +41,7 @@ class _Walker:
         self.network, self.outputs = network, [f"{name}@plain" for name in graph.outputs]
         self.by_name = {n.name: n for n in graph.nodes}
         plan = Compiler(graph, network, "stacked")
-        self.steps, self.modules = plan.compile(), plan.modules
+        self.steps, self.modules = needed(plan.compile(), self.outputs), plan.modules
         self.emitter = Emitter()
         self.input_names = dict(zip((n.name for n in graph.nodes if n.op == "input"), input_names, strict=True))
         # A step that is no layer has no name worth keeping; an output has one.
@@ -67,6 +67,7 @@ class _Walker:
             self.at(step)
             self.env[step.key] = self.step(step)
         places = [self.output(key) for key in self.outputs]
+        emitter.graph.sort(places)
         return emitter.graph, places, emitter.notes
 
     def output(self, key: str) -> Place:
@@ -190,6 +191,16 @@ class _Walker:
         return made
 
 
+def needed(steps: Sequence[Step], outputs: Sequence[str]) -> list[Step]:
+    """The steps on which outputs depend, and those that take in an input."""
+    keys, found = set(outputs), []
+    for step in reversed(steps):
+        if step.key in keys or step.action == "input":
+            found.append(step)
+            keys.update(_keys(step))
+    return found[::-1]
+
+
 def _keys(step: Step) -> list[str]:
     """The values that a step reads."""
     found: list[str] = []
@@ -206,5 +217,5 @@ def _shapes(network: Network, steps: Sequence[Step], inputs: Sequence[Tensor]) -
             found = env[step.key] = step.run(network, env)
             seen[step.key] = tuple(found.shape[1:]) if isinstance(found, Tensor) else found
             for key in step.last_uses:
-                del env[key]
+                env.pop(key, None)
     return seen

@@ -76,7 +76,7 @@ def flattened(value: Value) -> Value:
 
 
 class KerasGraph:
-    """Layers in the order in which they are called first."""
+    """Layers, in the order in which they are called first or, once they are sorted, in that of Keras."""
 
     def __init__(self) -> None:
         self.layers: dict[str, KerasLayer] = {}
@@ -122,6 +122,36 @@ class KerasGraph:
             number += 1
             name = f"{base}_{number}"
         return name
+
+    def sort(self, outputs: Sequence[Place]) -> None:
+        """Put the layers in Keras's own order, in which it looks for the weights of each.
+
+        Layers that are farther from the outputs come first, and of one depth those that are met first on the way from
+        the outputs back to the inputs. Of layers that no output needs only inputs stay.
+        """
+        met: dict[str, int] = {}
+        done: dict[tuple[str, int], None] = {}
+        stack: list[tuple[str, int, bool]] = [(*place[:2], False) for place in reversed(outputs)]
+        while stack:
+            name, number, after = stack.pop()
+            if after:
+                done[name, number] = None
+            elif (name, number) not in done:
+                met.setdefault(name, len(met))
+                stack.append((name, number, True))
+                stack += [(*place[:2], False) for place in reversed(self._reads(name, number))]
+        depths = dict.fromkeys(self.inputs, 0)
+        of_call = dict.fromkeys(done, 0)
+        for name, number in reversed(done):
+            depths[name] = of_call[name, number] = max(of_call[name, number], depths.get(name, 0))
+            for before, n, _ in self._reads(name, number):
+                of_call[before, n] = max(of_call[before, n], depths[name] + 1)
+        names = sorted(depths, key=lambda name: (-depths[name], met.get(name, -1)))
+        self.layers = {name: self.layers[name] for name in names}
+
+    def _reads(self, name: str, number: int) -> list[Place]:
+        calls = self.layers[name].calls
+        return calls[number] if calls else []  # an input reads nothing
 
     def config(self, outputs: Sequence[Place]) -> dict[str, Any]:
         """The configuration of the network, as Keras 2 writes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -10,12 +10,20 @@ from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, ShapeError
 from rcproof.strand import RepresentationLike
-from rcproof.verify.audit_report import AuditReport, OutputAudit
+from rcproof.verify.audit_report import Answers, AuditReport, OutputAudit, TaskAudit, WorstExample
+from rcproof.verify.discordance import (
+    KINDS,
+    discordance,
+    infer_kind,
+    is_distribution,
+    measure,
+    normalised,
+    probabilities,
+)
 from rcproof.verify.running import Inputs, act, as_cases, call, describe, match, name_of, place, prepare, values
 
-#: What an output is, and with it what a decision is. ``score``: a probability, decided at ½. ``logit``:
-#: decided at 0. ``profile``: logits or probabilities over positions. ``counts``: no decision.
-KINDS = ("score", "logit", "profile", "counts")
+#: Genome coordinates in the name of a sequence, as in ``chr1:100-200`` or ``peak_1::chr1:100-200(+)``.
+COORDINATES = re.compile(r"[\w.]+:\d[\d,]*-\d[\d,]*(\([+-]\))?")
 
 
 def audit(
@@ -26,18 +34,25 @@ def audit(
     *,
     kinds: str | Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    worst: int = 5,
     batch_size: int = 64,
     dtype: torch.dtype = torch.float64,
 ) -> AuditReport:
     """How far ``model`` is from model(x) = ρ_out model(ρ_in x), on the given examples.
 
     ``inputs`` as in :func:`~rcproof.verify.equivalence.check_equivalence`; several cases are audited
-    as one set, so their outputs must have one shape. ``kinds`` is one of ``score``, ``logit``,
-    ``profile``, ``counts`` for each output; by default rank 3 is a profile, and rank 1 or 2 a score if all
-    values lie in [0, 1], a logit if some are negative, else counts. ``names`` are the examples' names (of
-    a FASTA file, say). Runs in ``dtype`` and eval mode, ``batch_size`` examples at a time; the model is not
-    changed. Profiles go through a softmax over positions, unless they are non-negative and sum to 1
-    already; counts of rank 3 are divided by their sums.
+    as one set, so their outputs must have one shape. ``kinds`` is one of
+    :data:`~rcproof.verify.discordance.KINDS` for each output; by default rank 3 is a profile, and rank 1 or 2 is
+    classes if its rows are distributions, a score if all values lie in [0, 1], log counts beside a profile, a logit if
+    some are negative, else counts. ``names`` are the examples' names (of a FASTA file, say), ``worst`` how many of
+    those with the largest disagreement are listed. Runs in ``dtype`` and eval mode, ``batch_size`` examples at a time;
+    the model is not changed.
+
+    Profiles (N, C, L) go through a softmax over positions, classes (N, C) over axis 1, unless they are non-negative
+    and sum to 1 already; counts of rank 3 are divided by their sums.
+
+    Raises :class:`~rcproof.errors.RcproofError` for inputs on which the model does not run, names or kinds that do not
+    fit, negative counts; :class:`~rcproof.errors.ShapeError` for outputs without the batch in front.
     """
     cases = as_cases(inputs)
     total = sum(len(case.tensors[0]) for case in cases)
@@ -59,10 +74,17 @@ def audit(
                 for name, t in _run(ready, given).items():
                     rows.setdefault(name, []).append(_batched(name, t, len(tensors[0])))
     rho_out = match(output_representations, len(own), "output")
+    answers = {
+        name: (_joined(name, own[name]), act(rho, _joined(name, other.get(name, []))))
+        for rho, name in zip(rho_out, own, strict=True)
+    }
+    beside = any(y.dim() == 3 for y, _ in answers.values())
     outputs = []
-    for rho, kind, name in zip(rho_out, _kinds(kinds, len(own)), own, strict=True):
-        y, y2 = _joined(name, own[name]), act(rho, _joined(name, other.get(name, [])))
-        outputs.append(_audit_one(name, kind, str(rho), y, y2, labels))
+    for rho, kind, (name, (y, y2)) in zip(rho_out, _kinds(kinds, len(own)), answers.items(), strict=True):
+        if y.shape != y2.shape:
+            raise ShapeError(f"{name} of the two strands", got=f"shapes {tuple(y.shape)} and {tuple(y2.shape)}")
+        what = kind or infer_kind(y[_finite(y, y2)], beside)
+        outputs.append(_audit_one(name, what, kind is None, str(rho), y, y2, labels, worst))
     facts = {
         "model": type(model).__name__,
         "inputs": ", ".join(map(str, rho_in)),
@@ -112,79 +134,81 @@ def _joined(name: str, rows: list[Tensor]) -> Tensor:
     return torch.cat(rows)
 
 
-def _infer(y: Tensor) -> str:
-    if y.dim() > 2:
-        return "profile"
-    if bool((y < 0).any()):
-        return "logit"
-    return "score" if bool((y <= 1).all()) else "counts"
-
-
-def _audit_one(name: str, kind: str | None, rho: str, y: Tensor, y2: Tensor, labels: Sequence[str]) -> OutputAudit:
-    if y.shape != y2.shape:
-        raise ShapeError(f"{name} of the two strands", got=f"shapes {tuple(y.shape)} and {tuple(y2.shape)}")
-    n = len(y)
-    finite = torch.isfinite(y.reshape(n, -1)).all(1) & torch.isfinite(y2.reshape(n, -1)).all(1)
-    index = finite.nonzero().flatten()
-    a, b = y[index], y2[index]
-    what = kind or _infer(a)
-    shape = tuple(y.shape)
+def _audit_one(
+    name: str, kind: str, inferred: bool, rho: str, y: Tensor, y2: Tensor, labels: Sequence[str], worst: int
+) -> OutputAudit:
+    n, shape = len(y), tuple(y.shape)
+    examples = _finite(y, y2).nonzero().flatten()
+    a, b = y[examples], y2[examples]
     if not a.numel():
-        return OutputAudit(name, what, kind is None, rho, shape, not_finite=n - len(index))
-    difference = (a - b).abs()
-    by_example = difference.reshape(len(a), -1).amax(1)
-    worst = int(index[int(by_example.argmax())])
-    largest, mean, scale = float(difference.max()), float(difference.mean()), float(a.abs().max())
-    jsd = _divergence(a, b, what) if a.dim() == 3 and what in ("profile", "counts") else None
-    threshold = {"score": 0.5, "logit": 0.0}.get(what)
+        return OutputAudit(
+            name=name, kind=kind, inferred=inferred, representation=rho, shape=shape, not_finite=n - len(examples)
+        )
+    if kind == "profile" and a.dim() == 2:  # (N, L): one channel
+        a, b = a.unsqueeze(1), b.unsqueeze(1)
+    if a.dim() == 1:
+        a, b = a.unsqueeze(1), b.unsqueeze(1)
+    tasks = a.shape[1] if kind != "classes" else 1
     return OutputAudit(
         name=name,
-        kind=what,
-        inferred=kind is None,
+        kind=kind,
+        inferred=inferred,
         representation=rho,
         shape=shape,
-        max_difference=largest,
-        mean_difference=mean,
-        scale=scale,
-        relative_max=_ratio(largest, scale),
-        relative_mean=_ratio(mean, scale),
-        flipped_share=None if threshold is None else float(((a > threshold) != (b > threshold)).double().mean()),
-        jsd_mean=None if jsd is None else float(jsd.mean()),
-        jsd_max=None if jsd is None else float(jsd.max()),
-        pearson=_pearson(a.flatten(), b.flatten()),
-        worst_example=worst,
-        worst_name=labels[worst],
-        not_finite=n - len(index),
+        normalised=normalised(a, 1 if kind == "classes" else -1) if kind in ("classes", "profile") else None,
+        tasks=tuple(
+            TaskAudit(task=t, **measure(a[:, t : t + 1], b[:, t : t + 1], kind))  # type: ignore[arg-type]
+            for t in range(tasks)
+        )
+        if tasks > 1
+        else (),
+        worst=_worst(a, b, kind, examples, labels, worst),
+        not_finite=n - len(examples),
+        answers=Answers(a, b, examples),
+        **measure(a, b, kind),  # type: ignore[arg-type]
     )
 
 
-def _ratio(difference: float, scale: float) -> float:
-    return difference / scale if scale > 0 else (0.0 if difference == 0 else math.inf)
+def _finite(a: Tensor, b: Tensor) -> Tensor:
+    """The examples on which both strands give numbers, (N,)."""
+    n = len(a)
+    return torch.isfinite(a.reshape(n, -1)).all(1) & torch.isfinite(b.reshape(n, -1)).all(1)
 
 
-def _distribution(y: Tensor, kind: str) -> Tensor:
-    """(N, C, L) → probabilities over the last axis."""
-    sums = y.sum(2, keepdim=True)
-    if bool((y >= 0).all()) and bool(((sums - 1).abs() <= 1e-6).all()):
-        return y
-    if kind == "counts":
-        if bool((y < 0).any()):
-            raise RcproofError("counts along positions must not be negative", fix="audit this output as a profile")
-        return torch.where(sums > 0, y / sums.clamp_min(torch.finfo(y.dtype).tiny), 1 / y.shape[2])
-    return y.softmax(2)
+def _worst(
+    a: Tensor, b: Tensor, kind: str, examples: Tensor, labels: Sequence[str], count: int
+) -> tuple[WorstExample, ...]:
+    apart = discordance(a, b, kind)
+    by_example, tasks = apart.max(1)
+    found = []
+    for i in by_example.argsort(descending=True, stable=True)[:count].tolist():
+        task, label = int(tasks[i]), labels[int(examples[i])]
+        coordinates = COORDINATES.search(label)
+        own, own_at = _shown(a[i : i + 1], b[i : i + 1], kind, task)
+        other, other_at = _shown(b[i : i + 1], a[i : i + 1], kind, task)
+        found.append(
+            WorstExample(
+                example=int(examples[i]),
+                name=label,
+                coordinates=None if coordinates is None else coordinates.group(),
+                task=task,
+                discordance=float(by_example[i]),
+                own=own,
+                other=other,
+                own_at=own_at,
+                other_at=other_at,
+            )
+        )
+    return tuple(found)
 
 
-def _divergence(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """Jensen-Shannon divergence in bits of each example and channel, (N, C)."""
-    p, q = _distribution(a, kind), _distribution(b, kind)
-    m = (p + q) / 2
-    each = (torch.xlogy(p, p) - torch.xlogy(p, m) + torch.xlogy(q, q) - torch.xlogy(q, m)) / 2
-    return (each.sum(2) / math.log(2)).clamp_min(0.0)
-
-
-def _pearson(a: Tensor, b: Tensor) -> float | None:
-    # A constant's deviations from its mean are rounding, and their direction means nothing.
-    if any(float(t.max() - t.min()) <= 1e-12 * float(t.abs().max()) for t in (a, b)):
-        return None
-    a, b = a - a.mean(), b - b.mean()
-    return float((a / a.norm() * (b / b.norm())).sum())
+def _shown(y: Tensor, against: Tensor, kind: str, task: int) -> tuple[float, int | None]:
+    """The answer to one example in a task, and for distributions where it is highest."""
+    if is_distribution(y, kind):
+        p = probabilities(y, kind)[0]
+        p = p if kind == "classes" else p[task]
+        at = int(p.argmax())
+        return float(p[at]), at
+    row = y[0, task].flatten()
+    at = int((row - against[0, task].flatten()).abs().argmax())
+    return float(row[at]), at if len(row) > 1 else None

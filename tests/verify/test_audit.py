@@ -139,7 +139,7 @@ def test_the_model_is_not_changed():
             Score(),
             {"kinds": "odds"},
             RcproofError,
-            "kinds of the outputs: got odds; expected 1 of score, logit, profile, counts",
+            "kinds of the outputs: got odds; expected 1 of score, logit, classes, value, counts, log-counts, profile",
         ),
         (Score(), {"batch_size": 0}, RcproofError, "batch size: got 0; expected at least 1"),
         (

@@ -120,5 +120,5 @@ def _compared(prepared: Prepared, graph: KerasGraph, path: Path) -> list[Report]
     if not expected:
         tensors = Report("tensors", (Check.of("no layer has weights", 0.0, 0.0),))
     network, _, _ = build(model)
-    outputs = check_outputs(prepared, lambda xs: network(*xs), (), torch.float32)
+    outputs = check_outputs(prepared, lambda xs: network(*(x.cpu() for x in xs)), (), torch.float32)
     return [report.raise_if_failed() for report in (tensors, *outputs)]

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rcproof.cli.common import Command, Outcome, collect, json_safe, progress, source_options
+from rcproof.cli.common import Command, Outcome, SourceOptions, collect, json_safe, progress, source_options
+from rcproof.errors import RcproofError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rcproof.cli.source import Cases
     from rcproof.conjoined import Conjoined
     from rcproof.convert.shapes import Shape
     from rcproof.network.network import Network
     from rcproof.strand import Representation
     from rcproof.verify import Report
+    from rcproof.verify.ladder import Ladder
 
 SCHEMA = "rcproof-verify/1"
+
+#: How many examples of each kind are held against rounding bounds, where one is at most so many numbers; else one.
+EXAMPLES = 8
+SMALL_INPUT = 8192
 
 
 @click.command("verify", cls=Command)
 @click.argument("source")
 @click.argument("converted", required=False)
 @source_options(wrapping=True)
+@click.option("--level", type=click.Choice(["exact", "bounds", "numeric", "all"]), default="numeric", show_default=True,
+              help="exact: both networks in exact arithmetic, with tolerance zero. bounds: how far they differ in "
+              "floating point, against rounding bounds. numeric: equal up to a tolerance.")  # fmt: skip
+@click.option("--precision", "precisions", multiple=True, help="Of the level bounds: float64, float32, tf32, bfloat16. "
+              "Repeat for several. Default: float64 and float32.")  # fmt: skip
+@click.option("--data", metavar="FILE", help="Sequences with labels (.h5, .npz, .csv): the level numeric also compares "
+              "both networks' metrics on them.")  # fmt: skip
+@click.option("--fasta", metavar="FILE", help="The same for sequences without labels.")
+@click.option("--report", "report", metavar="FILE", help="Write what was found: a page (.html), a figure of the "
+              "differences against their bounds (.png), or .json.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs drawn.")
-def command(source: str, converted: str | None, seed: int, **values: Any) -> Outcome:
+def command(
+    source: str, converted: str | None, level: str, precisions: tuple[str, ...], data: str | None, fasta: str | None,
+    report: str | None, seed: int, **values: Any,
+) -> Outcome:  # fmt: skip
     """Check that CONVERTED computes what SOURCE computes, from the two files alone.
 
-    The options say what SOURCE is, as for `rcproof convert`. In float64: outputs and input gradients agree on inputs
-    of every kind and of every length tried; CONVERTED is equivariant; its two layouts agree; examples of a batch do
-    not influence each other; every tensor is where the certificate says it came from.
+    The options say what SOURCE is, as for `rcproof convert`. At the level numeric, in float64: outputs and input
+    gradients agree on inputs of every kind and of every length tried; CONVERTED is equivariant; its two layouts agree;
+    examples of a batch do not influence each other. At every level: both mean the same by the other strand, and every
+    tensor is where the certificate says it came from.
 
     Without CONVERTED, a network that is RCPS or conjoined already is checked by itself: that it is equivariant and not
     constant, which says nothing of what it computes.
@@ -42,20 +64,53 @@ def command(source: str, converted: str | None, seed: int, **values: Any) -> Out
     if converted is None:
         from rcproof.cli.verify_alone import verify_alone
 
+        if level != "numeric" or precisions or data or fasta or report:
+            raise RcproofError(
+                "--level, --precision, --data, --fasta and --report compare two networks",
+                got="one file",
+                fix="give CONVERTED as well",
+            )
         return verify_alone(source, options, seed)
-    with progress(7) as step:
+    wanted = _Wanted(level, precisions or ("float64", "float32"), data, fasta, report, seed)
+    wanted.check()
+    return _compare(source, converted, options, wanted)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the options ask for."""
+
+    level: str
+    precisions: tuple[str, ...]
+    data: str | None
+    fasta: str | None
+    report: str | None
+    seed: int
+
+    def check(self) -> None:
+        """Refuse what cannot be done before anything is run."""
+        from rcproof.verify.ladder_page import check_format
+        from rcproof.verify.precision import precision
+
+        for name in self.precisions:
+            precision(name)
+        if (self.data or self.fasta) and self.level not in ("numeric", "all"):
+            raise RcproofError("--data and --fasta", got=f"--level {self.level}", expected="--level numeric or all")
+        if self.report is not None and check_format(self.report) == ".png" and self.level not in ("bounds", "all"):
+            raise RcproofError("--report as a figure", got=f"--level {self.level}", expected="--level bounds or all")
+
+
+def _compare(source: str, converted: str, options: SourceOptions, wanted: _Wanted) -> Outcome:
+    from rcproof.verify.ladder import steps_of
+
+    steps = steps_of(wanted.level, wanted.precisions, bool(wanted.data or wanted.fasta))
+    with progress(3 + steps + bool(wanted.report)) as step:
         step("reading the files")
         from rcproof.cli.describe import final_names, graph_representations
-        from rcproof.cli.source import (
-            conjoined_of,
-            draw_cases,
-            header_shapes,
-            known_shapes,
-            read_converted,
-            read_source,
-        )
+        from rcproof.cli.source import conjoined_of, header_shapes, known_shapes, read_converted, read_source
         from rcproof.cli.source import count_inputs as count_of
         from rcproof.convert.recheck import check_certificate
+        from rcproof.verify.ladder import Ladder
 
         given = read_source(source, options)
         conjoined = conjoined_of(given)
@@ -66,24 +121,31 @@ def command(source: str, converted: str | None, seed: int, **values: Any) -> Out
         reports = [_same_representations(conjoined, reps, inputs, outputs)]
         shapes: tuple[Shape, ...] = ()
         left_out: list[str] = []
+        ladder = Ladder(())
         if len(inputs) == count:  # else there is nothing to compare
             known = known_shapes(given, count) if options.shapes else header_shapes(header, count, converted)
             shapes = known or known_shapes(given, count) or _trial(conjoined, reps, options.leaves)
             step("finding the lengths that the source takes")
-            reference, result = _double(conjoined), _double(network)
-            cases = draw_cases(reference, shapes, reps, seed)
-            left_out = cases.left_out
-            reports += _numerical(reference, result, cases, (inputs, outputs), seed, step)
+            ladder, left_out = _climbed(conjoined, network, shapes, reps, (inputs, outputs), wanted, step)
+            reports += ladder.reports
         step("comparing hashes")
         certified = header.certificate is not None
         if header.certificate is not None:
             reports.append(check_certificate(header.certificate, conjoined, network))
-    passed = all(report.passed for report in reports)
+        facts = {"source": source, "converted": converted, "level": wanted.level}
+        whole = Ladder(tuple(reports), ladder.bounds, ladder.not_covered, facts)
+        if wanted.report is not None:
+            from rcproof.verify.ladder_page import write_page
+
+            step("writing the report")
+            write_page(whole, wanted.report)
+    found = whole.to_dict()
     data = {
         "schema": SCHEMA,
         "source": source,
         "converted": converted,
-        "passed": passed,
+        "level": wanted.level,
+        "passed": whole.passed,
         "certificate": certified,
         "inputs": [str(r) for r in reps],
         "input_shapes": json_safe(shapes),
@@ -91,21 +153,63 @@ def command(source: str, converted: str | None, seed: int, **values: Any) -> Out
         "outputs": outputs,
         "merge": merges,
         "final": final_names(conjoined, len(outputs)),
-        "checks": [report.to_dict() for report in reports],
+        "checks": found["checks"],
+        "bounds": [{k: v for k, v in one.items() if k != "samples"} for one in found["bounds"]],
+        "not_covered": found["not_covered"],
+        "report": wanted.report,
     }
+    data["bounds"] = json_safe(data["bounds"])
 
     def show(console: Console) -> None:
         from rcproof.cli import tables
 
         tables.tensors(console, data)
         tables.checks(console, reports)
+        for one in whole.bounds:
+            for name, value in one.report.facts.items():
+                if name.startswith("bound over"):
+                    tables.line(console, f"{one.precision}: {name}: {value}")
         if left_out:
             tables.line(console, f"note: the source gives no finite answer on: {', '.join(left_out)}")
+        for why in whole.not_covered:
+            tables.line(console, f"note: not covered: {why}")
         if not certified:
             tables.line(console, f"note: {converted} carries no certificate")
-        tables.line(console, "all checks hold" if passed else "NOT the same function: see FAIL above")
+        if wanted.report is not None:
+            tables.line(console, f"report: {wanted.report}")
+        tables.line(console, "all checks hold" if whole.passed else "NOT the same function: see FAIL above")
 
-    return Outcome(data, show, 0 if passed else 1)
+    return Outcome(data, show, 0 if whole.passed else 1)
+
+
+def _climbed(
+    conjoined: Conjoined,
+    network: Network,
+    shapes: Sequence[Shape],
+    reps: Sequence[Representation],
+    named: tuple[list[str], list[str]],
+    wanted: _Wanted,
+    step: Any,
+) -> tuple[Ladder, list[str]]:
+    """The ladder on drawn inputs, and the names of those on which the source gives no finite answer."""
+    from rcproof.cli.labelled import labelled
+    from rcproof.cli.source import draw_cases
+    from rcproof.verify import draw_inputs
+    from rcproof.verify.ladder import BOUND_KINDS, Cases, climb
+    from rcproof.verify.running import answered
+
+    drawn = draw_cases(_double(conjoined), shapes, reps, wanted.seed)
+    held = labelled(wanted.data, wanted.fasta, shapes, reps, len(named[1]), wanted.seed)
+    small = sum(math.prod(shape) for shape in shapes) <= SMALL_INPUT
+    many = draw_inputs(shapes, reps, kinds=BOUND_KINDS, batch=EXAMPLES if small else 1, seed=wanted.seed)
+    kept = answered(_double(conjoined), list(many))[0]
+    cases = Cases(drawn.kinds, drawn.lengths, held, kept)
+    inputs, outputs = named
+    found = climb(
+        conjoined, network, cases, wanted.level, inputs, outputs,
+        precisions=wanted.precisions, seed=wanted.seed, step=step,
+    )  # fmt: skip
+    return found, drawn.left_out
 
 
 def _trial(conjoined: Conjoined, reps: tuple[Representation, ...], leaves: tuple[str, ...]) -> tuple[Shape, ...]:
@@ -150,28 +254,3 @@ def same_action(a: str, b: str) -> bool:
         return one == two
     rest = [(r.permutation(size), r.signs, r.reverses_length, r.tokens) for r in (one, two)]
     return rest[0] == rest[1]
-
-
-def _numerical(
-    reference: Conjoined,
-    result: Network,
-    cases: Cases,
-    reps: tuple[list[str], list[str]],
-    seed: int,
-    step: Any,
-) -> list[Report]:
-    import copy
-
-    from rcproof.verify import check_equivalence, check_equivariance, check_independence
-
-    every = cases.every
-    step("comparing outputs and gradients")
-    found = [check_equivalence(reference, result, every, seed=seed, title="equal to the source")]
-    step("comparing strands")
-    found.append(check_equivariance(result, every, *reps, seed=seed))
-    step("comparing layouts")
-    stacked, batched = copy.deepcopy(result).set_layout("stacked"), copy.deepcopy(result).set_layout("batched")
-    found.append(check_equivalence(stacked, batched, every, seed=seed, title="stacked equals batched"))
-    step("comparing batches with their examples")
-    found.append(check_independence(result, cases.kinds[:2], seed=seed))
-    return found

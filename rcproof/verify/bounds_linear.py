@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rcproof.verify.bounds_values import HALF_ULP, Bound, Bounding, Raw, own
+from rcproof.verify.bounds_values import Bound, Bounding, Raw, own
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 
@@ -176,15 +176,17 @@ class LinearBounds(Bounding):
         return v.err if self.running else v.rad
 
     def op_div(self, a: Any, b: Any, rounding_mode: str | None = None) -> Raw:
-        by = self.value(b)
-        fixed = not bool(by.rad.any()) and not by.mid.requires_grad and not bool((by.at == 0).any())
-        if rounding_mode is not None or not fixed or bool((by.err > by.at.abs() * HALF_ULP * 2**30).any()):
-            raise self.refuse("a division by numbers that depend on the input")
-        v = self.value(a)
-        mid, size = v.mid / by.at, by.at.abs()
-        err = v.err / size + (v.reach / size) * (by.err / size) * 2
-        rad = v.rad / size + own(1, mid.detach().abs())
-        beyond = (v.reach / size) * (by.err / size) * 2
+        v, by = self.value(a), self.value(b)
+        size = by.at.abs()
+        if rounding_mode is not None or bool((4 * (by.rad + by.err) >= size).any()):
+            raise self.refuse("a division by numbers that may be zero")
+        # With divisors off by less than s ≤ 1/4 of themselves: 1/(1 − s) ≤ 1 + 2s and 1/(1 − s)² ≤ 1 + 4s.
+        q, r = by.err / size, by.rad / size
+        s = q + r
+        mid = v.mid / by.at
+        beyond = (2 * s * v.err + (v.reach + v.radius) * q * (1 + 4 * s)) / size
+        rad = (v.rad + v.at.abs() * r) * (1 + 4 * r) / size + own(1, mid.detach().abs())
+        err = v.err / size + beyond
         return Raw(mid, rad, err, self.rounded(self._at(mid, rad, err), 2), beyond, steps=4)
 
     op_divide = op_true_divide = op_div

@@ -207,7 +207,7 @@ class BoundArithmetic(LinearBounds):
 
     def op_maximum(self, a: Any, b: Any) -> Any:
         one, two = self.value(a), self.value(b)
-        shape = torch.broadcast_shapes(one.shape, two.shape)
+        shape = (one.at + two.at).shape
         pair = self.moved(lambda ts: torch.stack([t.expand(shape) for t in ts], -1), [one, two])
         return self._greatest(pair, torch.ones_like(pair.at, dtype=torch.bool))
 

@@ -130,7 +130,10 @@ class Bounding(Arithmetic):
         stored = tensor.to(self.precision.dtype)
         zero = torch.zeros_like(tensor)
         lost = (tensor - stored.double()).abs()  # a number of the network's code need not be one of the precision
-        return Bound(stored.double() if self.running else tensor, zero, lost, stored if self.running else None)
+        mid = stored.double() if self.running else tensor
+        if bool(lost.any()):
+            mid = self._sourced(mid, lost)
+        return Bound(mid, zero, lost, stored if self.running else None)
 
     def point(self, tensor: Tensor) -> Held:
         """One input, exact once it is stored."""
@@ -180,11 +183,16 @@ class Bounding(Arithmetic):
         too_large = mid.detach().abs() + rad + err > self.precision.largest
         err = torch.where(too_large | err.isnan(), torch.inf, err).expand(mid.shape)
         self.steps += raw.steps
-        if self.pull_back:
-            source = torch.zeros_like(mid, requires_grad=True)
-            self.sources.append((source, share.detach().expand(mid.shape)))
-            mid = mid + source
+        mid = self._sourced(mid, share)
         return Bound(mid, rad.expand(mid.shape), err, computed)
+
+    def _sourced(self, mid: Tensor, size: Tensor) -> Tensor:
+        """``mid``, with a place from which errors of this size start."""
+        if not self.pull_back:
+            return mid
+        source = torch.zeros_like(mid, requires_grad=True)
+        self.sources.append((source, size.detach().expand(mid.shape)))
+        return mid + source
 
     def _measured(self, func: Any, name: str, args: Any, kwargs: Any, raw: Raw) -> tuple[Tensor | None, Tensor]:
         """What was computed, and a bound on its rounding: the model's, or in a run what it really was."""

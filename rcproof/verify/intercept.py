@@ -56,7 +56,8 @@ CASTS = names("to type type_as double float half bfloat16 cpu cuda long int bool
 #: A network that asks for these looks at the numbers and decides by them.
 DECISIONS = names("__bool__ item tolist numpy __float__ __int__ __index__ __array__ __contains__ is_nonzero")
 
-_DUNDERS = {
+#: Functions that torch knows under another name than the one that is used here.
+_ALIASES = {
     "iadd": "add",
     "isub": "sub",
     "imul": "mul",
@@ -64,6 +65,7 @@ _DUNDERS = {
     "truediv": "div",
     "radd": "add",
     "rmul": "mul",
+    "log_sigmoid": "logsigmoid",
 }
 
 
@@ -214,7 +216,7 @@ class Arithmetic(TorchFunctionMode):
         base = name.strip("_")
         written = (name.endswith("_") and not name.endswith("__")) or base in ("iadd", "isub", "imul", "itruediv")
         written = bool(kwargs.pop("inplace", False)) or written
-        base = _DUNDERS.get(base, base)
+        base = _ALIASES.get(base, base)
         method = getattr(self, f"op_{base}", None)
         if method is None or kwargs.get("out") is not None:
             raise self.refuse(f"the function {base!r}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rcproof.cli.audit_sequences import Sequences, read_sequences
 from rcproof.cli.common import check_size
 from rcproof.cli.describe import graph_representations
 from rcproof.cli.source import Source, count_inputs, known_shapes, representations_of, shapes_by_trial
@@ -16,11 +17,13 @@ from rcproof.convert.shapes import Shape
 from rcproof.errors import RcproofError, RepresentationError
 from rcproof.network.network import Network
 from rcproof.strand import Representation, dna, representations
-from rcproof.verify import FastaRecord, InputCase, draw_inputs, one_hot, read_fasta
+from rcproof.verify import InputCase, draw_inputs
 from rcproof.verify.inputs import is_dna
 from rcproof.verify.running import call, describe, place, prepare
 
 Reps = tuple[Representation, ...]
+#: How many random sequences, unless told.
+RANDOM = 256
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Wanted:
     """What the options ask for."""
 
     fasta: str | None = None
-    n: int = 256
+    data: str | None = None
+    n: int | None = None
     length: int | None = None
     alphabet: str = "ACGT"
     seed: int = 0
@@ -36,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """A model in float64, the inputs to run it on, and every representation."""
+    """A model in float64, the inputs to run it on, their labels if there are any, and every representation."""
 
     model: nn.Module
     case: InputCase
@@ -45,6 +49,7 @@ class Plan:
     inputs: Reps
     outputs: Reps
     facts: dict[str, str]
+    labels: Tensor | None = None
 
 
 def plan_audit(source: Source, wanted: Wanted) -> Plan:
@@ -52,23 +57,45 @@ def plan_audit(source: Source, wanted: Wanted) -> Plan:
     model = prepare(source.model, torch.float64)
     inputs, outputs = network_representations(source)
     shapes = known_shapes(source, len(inputs))
-    records = None if wanted.fasta is None else read_fasta(wanted.fasta)
+    given = read_sequences(wanted.fasta, wanted.data, wanted.n, wanted.alphabet, wanted.seed)
     if shapes is None:
         net = source.model.net if isinstance(source.model, Conjoined) else source.model
         shapes = shapes_by_trial(net, inputs, source.options.leaves)
-        if records is not None and wanted.length is None:
-            shapes = _own_length(model, shapes, inputs, records)
+        if given is not None and wanted.length is None:
+            shapes = _own_length(model, shapes, inputs, given)
     if wanted.length is not None:
         shapes = _of_length(shapes, inputs, wanted.length)
-    n = wanted.n if records is None else len(records)
+    n = (wanted.n or RANDOM) if given is None else len(given.names)
     for shape in shapes:
         check_size((n, *shape))
     (case,) = draw_inputs(shapes, inputs, kinds=("one-hot",), batch=n, seed=wanted.seed)
-    facts, names = {"sequences": f"{n}, random"}, None
-    if records is not None:
-        case, facts = _from_records(case, shapes, inputs, records, wanted)
-        names = [record.name for record in records]
-    return Plan(model, case, names, shapes, inputs, output_representations(model, case, outputs), facts)
+    facts, names, labels = {"sequences": f"{n}, random"}, None, None
+    index = next((i for i, (s, rep) in enumerate(zip(shapes, inputs, strict=True)) if begins_with_dna(s, rep)), None)
+    if given is not None:
+        case, facts = _from_sequences(case, index, inputs, given, wanted)
+        names, labels = given.names, given.labels
+    elif index is not None and not is_dna(shapes[index], inputs[index]):
+        (dna_alone,) = draw_inputs([(4, shapes[index][-1])], "reversal", kinds=("one-hot",), batch=n, seed=wanted.seed)
+        case = _replaced(case, index, dna_alone.tensors[0])
+    return Plan(model, case, names, shapes, inputs, output_representations(model, case, outputs), facts, labels)
+
+
+def begins_with_dna(shape: Shape, rep: Representation) -> bool:
+    """Whether an input's first four channels are one-hot DNA: alone, or with tracks after them.
+
+    >>> from rcproof.strand import representation
+    >>> begins_with_dna((4, 9), representation("reversal")), begins_with_dna((6, 9), representation("perm:3,2,1,0,4,5"))
+    (True, True)
+    >>> begins_with_dna((6, 9), representation("reversal")), begins_with_dna((6, 9), representation("length"))
+    (False, False)
+    """
+    if is_dna(shape, rep):
+        return True
+    if rep.tokens or len(shape) != 2 or shape[0] < 5 or not rep.reverses_length:
+        return False
+    first = rep.permutation(shape[0])[:4]
+    unsigned = rep.signs is None or set(rep.signs) == {1}
+    return unsigned and sorted(first) == [0, 1, 2, 3] and all(p != c for c, p in enumerate(first))
 
 
 def network_representations(source: Source) -> tuple[Reps, Reps | None]:
@@ -125,11 +152,9 @@ def _of_length(shapes: Sequence[Shape], reps: Reps, length: int) -> tuple[Shape,
     return moved
 
 
-def _own_length(
-    model: nn.Module, shapes: tuple[Shape, ...], reps: Reps, records: Sequence[FastaRecord]
-) -> tuple[Shape, ...]:
+def _own_length(model: nn.Module, shapes: tuple[Shape, ...], reps: Reps, given: Sequences) -> tuple[Shape, ...]:
     """The sequences' own length, if they have one and the model runs on it."""
-    own = {len(record.sequence) for record in records}
+    own = set(given.lengths)
     if len(own) != 1 or not any(_has_length(s, rep) for s, rep in zip(shapes, reps, strict=True)):
         return shapes
     try:
@@ -142,25 +167,31 @@ def _own_length(
     return moved
 
 
-def _from_records(
-    case: InputCase, shapes: Sequence[Shape], reps: Reps, records: Sequence[FastaRecord], wanted: Wanted
+def _from_sequences(
+    case: InputCase, index: int | None, reps: Reps, given: Sequences, wanted: Wanted
 ) -> tuple[InputCase, dict[str, str]]:
-    """The sequences in place of the first DNA input; other inputs stay drawn."""
-    index = next((i for i, (s, rep) in enumerate(zip(shapes, reps, strict=True)) if is_dna(s, rep)), None)
+    """The sequences in place of the first DNA input; other inputs, and tracks beside the DNA, stay drawn."""
+    name = "--fasta" if wanted.data is None else "--data"
     if index is None:
-        raise RcproofError("--fasta", got="a network without an input of one-hot DNA", fix="leave it out")
-    if dna(wanted.alphabet).permutation(len(wanted.alphabet)) != reps[index].permutation(4):
+        raise RcproofError(name, got="a network without an input of one-hot DNA", fix="leave it out")
+    channels, length = case.tensors[index].shape[1:]
+    if dna(wanted.alphabet).permutation(len(wanted.alphabet)) != reps[index].permutation(channels)[:4]:
         raise RepresentationError(
             f"--alphabet {wanted.alphabet} does not fit the representation of input {index}",
             got=str(reps[index]),
             expected=f"dna:{wanted.alphabet}",
             fix="ρ must exchange A with T and C with G",
         )
-    length = shapes[index][-1]
-    encoded: Tensor = one_hot(records, length, alphabet=wanted.alphabet)
-    tensors = tuple(encoded if i == index else t for i, t in enumerate(case.tensors))
-    changed = sum(len(record.sequence) != length for record in records)
-    facts = {"sequences": f"{len(records)} of {wanted.fasta}", "cut or padded": f"{changed} to {length} positions"}
-    if len(tensors) > 1:
+    changed = sum(own != length for own in given.lengths)
+    facts = {"sequences": given.origin, "cut or padded": f"{changed} to {length} positions"}
+    if len(case.tensors) > 1:
         facts["other inputs"] = "random"
-    return InputCase("sequences", tensors), facts
+    if channels > 4:
+        facts["other channels"] = "random"
+    return _replaced(case, index, given.encoded(length, wanted.alphabet)), facts
+
+
+def _replaced(case: InputCase, index: int, bases: Tensor) -> InputCase:
+    """The case with these bases as the first four channels of an input."""
+    whole = torch.cat([bases, case.tensors[index][:, 4:]], 1)
+    return InputCase(case.name, tuple(whole if i == index else t for i, t in enumerate(case.tensors)))

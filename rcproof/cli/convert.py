@@ -85,13 +85,14 @@ def check_paths(source: str, out: str, report: str | None) -> None:
     """Refuse to write over what is read, or two things to one file."""
     for name, path, others in (("OUT", out, (source,)), ("--report", report, (source, out))):
         for other in others if path is not None else ():
-            if _same(str(path), other):
+            if same_file(str(path), other):
                 raise RcproofError(
                     f"{name} {path!r} is also {'SOURCE' if other == source else 'OUT'}", fix="choose another name"
                 )
 
 
-def _same(a: str, b: str) -> bool:
+def same_file(a: str, b: str) -> bool:
+    """Whether two names are one file, or would be."""
     if os.path.exists(a) and os.path.exists(b):
         return os.path.samefile(a, b)
     return os.path.realpath(a) == os.path.realpath(b)

@@ -242,7 +242,6 @@ def _worst_table(output: OutputAudit) -> tuple[str, tuple[str, ...], list[tuple[
     columns = (
         "",
         "sequence",
-        "coordinates",
         "task",
         "this strand",
         "other strand",
@@ -250,7 +249,7 @@ def _worst_table(output: OutputAudit) -> tuple[str, tuple[str, ...], list[tuple[
     )
     rows = [
         (
-            str(rank), w.name, w.coordinates or "–", str(w.task) if output.tasks else "–", _answer(w.own, w.own_at, at),
+            str(rank), w.name, str(w.task) if output.tasks else "–", _answer(w.own, w.own_at, at),
             _answer(w.other, w.other_at, at), f"{w.discordance:.3g}",
         )
         for rank, w in enumerate(output.worst, 1)

@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -24,14 +24,17 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class FastaRecord:
-    """One sequence: the first word of its header, and its letters in upper case."""
+    """One sequence: the first word of its header, its letters in upper case, and the whole header if asked for."""
 
     name: str
     sequence: str
+    header: str = field(default="", compare=False)
 
 
-def read_fasta(path: str | os.PathLike[str], *, max_bases: int = 500_000_000) -> list[FastaRecord]:
-    """The records of a FASTA file. Gzip is recognised by content, not by name.
+def read_fasta(
+    path: str | os.PathLike[str], *, max_bases: int = 500_000_000, headers: bool = False
+) -> list[FastaRecord]:
+    """The records of a FASTA file, with their whole headers if asked for. Gzip is told by content, not by name.
 
     Letters are A, C, G, T, N and the other IUPAC codes, in either case. Errors, each naming the line:
     no such file, a damaged gzip stream, an empty file, text before the first header, an empty sequence, a
@@ -42,7 +45,7 @@ def read_fasta(path: str | os.PathLike[str], *, max_bases: int = 500_000_000) ->
         with file.open("rb") as raw:
             zipped = raw.read(2) == _GZIP
         with gzip.open(file, "rt", encoding="ascii") if zipped else file.open(encoding="ascii") as lines:
-            return _parse(cast(TextIO, lines), file.name, max_bases)
+            return _parse(cast(TextIO, lines), file.name, max_bases, headers)
     except FileNotFoundError as problem:
         raise CheckpointError("no such FASTA file", got=file) from problem
     except UnicodeDecodeError as problem:
@@ -51,9 +54,9 @@ def read_fasta(path: str | os.PathLike[str], *, max_bases: int = 500_000_000) ->
         raise CheckpointError(f"{file.name} cannot be read", got=f"{type(problem).__name__}: {problem}") from problem
 
 
-def _parse(lines: TextIO, file: str, max_bases: int) -> list[FastaRecord]:
+def _parse(lines: TextIO, file: str, max_bases: int, headers: bool) -> list[FastaRecord]:
     records: list[FastaRecord] = []
-    name, parts = "", [""]
+    name, said, parts = "", "", [""]
     header = number = total = 0  # line of the current header, line being read, bases so far
     fresh, in_header = True, False  # whether a line begins here; whether its beginning was a header
 
@@ -61,7 +64,7 @@ def _parse(lines: TextIO, file: str, max_bases: int) -> list[FastaRecord]:
         if header and not any(parts):
             raise CheckpointError(f"{file}, line {header}: the sequence {name!r} is empty")
         if header:
-            records.append(FastaRecord(name, "".join(parts)))
+            records.append(FastaRecord(name, "".join(parts), said))
 
     # Lines are read in pieces, since a file may be one line of any length.
     while piece := lines.readline(_PIECE):
@@ -71,6 +74,7 @@ def _parse(lines: TextIO, file: str, max_bases: int) -> list[FastaRecord]:
             if in_header:
                 finish()
                 name, parts, header = (piece[1:].split() or ["unnamed"])[0], [], number
+                said = piece[1:].strip() if headers else ""
         fresh = piece.endswith("\n")
         text = piece.strip().upper()
         if in_header or not text:

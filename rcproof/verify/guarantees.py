@@ -199,7 +199,12 @@ def _targets(output: OutputAudit, y: Tensor) -> Tensor:
             )
         return functional.one_hot(numbers.long(), shape[1]).double()
     if y.numel() != math.prod(shape) or len(y) != shape[0]:
-        raise ShapeError(f"targets of {output.name}", got=f"shape {tuple(y.shape)}", expected=f"{shape}")
+        raise ShapeError(
+            f"targets of {output.name}",
+            got=f"shape {tuple(y.shape)}",
+            expected=f"{shape}",
+            fix="give sequences without labels if these are for another network",
+        )
     low, high = _RANGES.get(output.kind, (-math.inf, math.inf))
     if output.kind == "classes":
         low = 0.0

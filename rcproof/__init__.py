@@ -10,6 +10,8 @@ The public names below are loaded when they are first used, so ``import rcproof`
 ``convert ConvertConfig``               conjoined network → RCPS weights and a certificate
 ``couple uncouple``                     add or remove trainable weights between the strands
 ``save load``                           files that describe themselves
+``read_model untie``                    a checkpoint of any format; an RCPS network as one of ordinary layers
+``check_file``                          whether a converted file proves what it claims
 ``check_equivalence``                   the same function? the same answer on both strands? how far from it?
 ``check_equivariance audit``
 ``RcproofError``                        every mistake of the caller's, told in one line
@@ -24,9 +26,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcproof.checkpoints import load, save
+    from rcproof.checking.check import check_file
+    from rcproof.checkpoints import load, read_model, save
     from rcproof.conjoined import Conjoined
     from rcproof.convert import ConvertConfig, convert
+    from rcproof.convert.untie import untie
     from rcproof.errors import RcproofError
     from rcproof.nn.couple import couple, uncouple
     from rcproof.strand import Representation, dna, rc, stack, strand_pairs, tie, tokens, unstack
@@ -43,11 +47,13 @@ __all__ = [
     "audit",
     "check_equivalence",
     "check_equivariance",
+    "check_file",
     "convert",
     "couple",
     "dna",
     "load",
     "rc",
+    "read_model",
     "save",
     "stack",
     "strand_pairs",
@@ -55,6 +61,7 @@ __all__ = [
     "tokens",
     "uncouple",
     "unstack",
+    "untie",
 ]
 
 _HOME = {
@@ -73,6 +80,9 @@ _HOME = {
     "uncouple": "nn.couple",
     "save": "checkpoints",
     "load": "checkpoints",
+    "read_model": "checkpoints",
+    "untie": "convert.untie",
+    "check_file": "checking.check",
     "check_equivalence": "verify",
     "check_equivariance": "verify",
     "audit": "verify",

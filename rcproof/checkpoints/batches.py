@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.convert.trace import Recorder, trace
-from rcproof.errors import RcproofError
+from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.network import Network
 
 #: The answers of a network are compared if all its values together have so many elements at most.
 MOST_ELEMENTS = 1 << 26
+#: Examples that a network is tried with where its file leaves their number open.
+_NUMBERS = (2, 1, 3, 4, 5, 6, 7, 8, 10, 16, 32, 64)
 
 
 def follows(
@@ -25,9 +27,7 @@ def follows(
     ``shapes`` of the inputs without the batch. The network is run without values first, so that sizes in a file cost
     no memory; then with ``batch`` examples and one more.
     """
-    memo: dict[int, Any] = {id(b): b.to("meta") for b in network.buffers()}
-    memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
-    ghost = copy.deepcopy(network, memo)
+    ghost = _ghost(network)
     graph = trace(network, network.input_count)
     recorder = Recorder(ghost, graph, owner=network)
     empty = [torch.empty((batch + 1, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]
@@ -52,6 +52,36 @@ def follows(
         y.dim() > 0 and len(y) == batch + 1 and _close(y[:-1], a) and _close(y[1:], b)
         for y, a, b in zip(whole, first, last, strict=True)
     )
+
+
+def check_runs(
+    network: Network, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int | None = None
+) -> None:
+    """A :class:`~rcproof.errors.CheckpointError` if the steps of a file do not fit the inputs that it states.
+
+    The network is run without values, for ``batch`` examples, or any of ``_NUMBERS`` where the file leaves that open:
+    its constants may still fix it. What torch cannot run so is not judged.
+    """
+    ghost, reason = _ghost(network), ""
+    for count in _NUMBERS if batch is None else (batch,):
+        empty = [torch.empty((count, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]
+        try:
+            with torch.no_grad():
+                ghost(*empty)
+            return
+        except Exception as error:  # torch checks its arguments in many ways
+            told = (str(error).strip().splitlines() or [""])[0]
+            if isinstance(error, NotImplementedError) or "meta" in told:
+                return
+            reason = reason or f"{type(error).__name__}: {told}"
+    raise CheckpointError("the network in the file does not run on the inputs that it states", got=reason)
+
+
+def _ghost(network: Network) -> Network:
+    """A copy without values."""
+    memo: dict[int, Any] = {id(b): b.to("meta") for b in network.buffers()}
+    memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
+    return copy.deepcopy(network, memo)
 
 
 def _tensors(value: object) -> list[Tensor]:

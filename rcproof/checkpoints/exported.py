@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rcproof.checkpoints.batches import follows
+from rcproof.checkpoints.batches import check_runs, follows
 from rcproof.checkpoints.exported_archive import DTYPES, Archive, read_archive
 from rcproof.checkpoints.imported import Imported, ReadOptions
 from rcproof.checkpoints.importing import Const, guarded
@@ -51,6 +51,7 @@ def _imported(archive: Archive) -> Imported:
     result = program.imported()
     batch, shapes = program.batch, result.shapes
     if batch is None:
+        _check_runs(program, result, None)
         return result
     fits = None
     if shapes is not None and isinstance(result.model, Network):
@@ -62,7 +63,13 @@ def _imported(archive: Archive) -> Imported:
     else:
         tried = "" if fits else " (not tried: too large)"
         result.notes.append(f"exported for {batch} examples; sizes that repeat this number follow the input{tried}")
+    _check_runs(program, result, batch)
     return result
+
+
+def _check_runs(program: Program, result: Imported, batch: int | None) -> None:
+    if result.shapes is not None and isinstance(result.model, Network):
+        check_runs(result.model, result.shapes, program.dtypes, batch)
 
 
 class Args:

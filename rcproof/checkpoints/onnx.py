@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rcproof.checkpoints.batches import follows
+from rcproof.checkpoints.batches import check_runs, follows
 from rcproof.checkpoints.imported import Imported, ReadOptions
 from rcproof.checkpoints.importing import guarded
 from rcproof.errors import CheckpointError
@@ -55,18 +55,20 @@ def _imported(proto: Any, path: Any) -> Imported:
 
     model = Model(proto, path)
     network = model.built()
-    notes = list(model.notes)
-    if model.batch is not None:
+    notes, batch = list(model.notes), model.batch
+    if batch is not None:
         fits: bool | None = None
         if model.shapes is not None and isinstance(network, Network):
-            fits = follows(network, model.shapes, model.dtypes, model.batch)
+            fits = follows(network, model.shapes, model.dtypes, batch)
         if fits is False:
-            notes.append(f"for {model.batch} examples at a time: it was written without a dynamic batch")
+            notes.append(f"for {batch} examples at a time: it was written without a dynamic batch")
             model = Model(proto, path, any_batch=False)
             network = model.built()
         else:
             tried = "" if fits else " (not tried: its shapes are not fixed, or too large)"
-            notes.append(f"written for {model.batch} examples; sizes that repeat this number follow the input{tried}")
+            notes.append(f"written for {batch} examples; sizes that repeat this number follow the input{tried}")
+    if model.shapes is not None and isinstance(network, Network):
+        check_runs(network, model.shapes, model.dtypes, batch)
     origin = " ".join(w for w in (proto.producer_name[:40], proto.producer_version[:40]) if w)
     kind = f"ONNX, opset {model.opset}" + (f", by {origin}" if origin else "")
     return Imported(network, kind, notes, tuple(model.inputs), tuple(model.outputs), model.shapes)

@@ -6,7 +6,10 @@ import importlib
 import pickle
 import sys
 import warnings
+import zipfile
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +20,9 @@ from rcproof.checkpoints.native import is_safetensors
 from rcproof.errors import CheckpointError, RcproofError
 from rcproof.files import PathLike, existing
 from rcproof.verify.running import describe
+
+#: A tensor that repeats its numbers may have so many more than are stored.
+_REPEATED = 1 << 20
 
 
 def read_state_dict(path: PathLike) -> dict[str, Tensor]:
@@ -29,6 +35,7 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
     try:
         if is_safetensors(found):
             return load_file(found)
+        entries = _check_archive(found)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, on pickles that it may not understand
             loaded: Any = torch.load(found, map_location="cpu", weights_only=True)
@@ -39,9 +46,13 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
             fix="save a state dict (torch.save(model.state_dict(), …)): a pickled module could run any code. If you "
             "trust whoever made the file with your account, --allow-pickle loads it",
         ) from None
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file fails in torch in any way at all
         raise _damaged(path, error) from None
-    return _tensors(loaded, path)
+    state = _tensors(loaded, path)
+    _check_tensors(state, found, entries)
+    return state
 
 
 def read_pickle(path: PathLike) -> nn.Module | dict[str, Tensor]:
@@ -68,9 +79,45 @@ def read_pickle(path: PathLike) -> nn.Module | dict[str, Tensor]:
     return loaded if isinstance(loaded, nn.Module) else _tensors(loaded, path)
 
 
+def _check_archive(path: Path) -> Counter[int] | None:
+    """The sizes of an archive's entries, which hold one storage each; None for a torch file that is no archive.
+
+    An error for one that would take more memory than the file has: torch packs nothing, but unpacks.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    told = sum(info.file_size for info in infos)
+    if told > path.stat().st_size or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+        raise CheckpointError(
+            f"{str(path)!r} is damaged, or no file of torch", got=f"{told} bytes, packed", expected="plain bytes"
+        )
+    return Counter(info.file_size for info in infos)
+
+
+def _check_tensors(state: Mapping[str, Tensor], path: Path, entries: Counter[int] | None) -> None:
+    """An error for tensors that are no numbers in the file, or more than are there."""
+    most = path.stat().st_size
+    storages: dict[int, int] = {}
+    for key, tensor in state.items():
+        what = f"tensor {key!r} of {str(path)!r}"
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.is_nested:
+            kind = "quantised" if tensor.is_quantized else "without values" if tensor.is_meta else "sparse or nested"
+            raise CheckpointError(what, got=f"one that is {kind}", expected="plain numbers")
+        storage = tensor.untyped_storage()
+        if storage.nbytes() > most or tensor.numel() > max(most, _REPEATED):
+            raise CheckpointError(what, got=f"shape {tuple(tensor.shape)}", expected=f"at most the file's {most} bytes")
+        if storage.nbytes():
+            storages[storage.data_ptr()] = storage.nbytes()
+    if entries is not None and Counter(storages.values()) - entries:  # older torch reads past the end of an entry
+        raise CheckpointError(f"{str(path)!r} is damaged", got="tensors of other sizes than what is stored")
+
+
 def _damaged(path: PathLike, error: Exception) -> CheckpointError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first)
+    return CheckpointError(f"{str(path)!r} is damaged or no checkpoint", got=first.partition(" In PyTorch 2.6")[0])
 
 
 def _unpickled(text: str) -> str:

@@ -44,6 +44,9 @@ class Network(nn.Module):
     State-dict keys are those of the source network. Theorems T5 and T7.
     """
 
+    _layout: str
+    _steps: list[Step]
+
     def __init__(self, graph: Graph, layers: dict[str, nn.Module], layout: str = "auto") -> None:
         super().__init__()
         graph.check()
@@ -53,16 +56,14 @@ class Network(nn.Module):
         self._graph = graph
         for path, module in layers.items():
             attach(self, path, module)
-        self._layout = ""
-        self._steps: list[Step] = []
         self.set_layout(layout)
 
     def set_layout(self, layout: str) -> Network:
         """Choose ``auto``, ``stacked`` or ``batched``; returns the network itself."""
         if layout not in LAYOUTS:
             raise RcproofError("layout", got=repr(layout), expected="auto, stacked or batched")
-        self._layout = layout
-        self._steps = compile_plan(self._graph, self, layout)
+        # Not by ``self._layout = …``, which torch refuses where a layer of the source has that name.
+        self.__dict__.update(_layout=layout, _steps=compile_plan(self._graph, self, layout))
         return self
 
     def replan(self) -> None:
@@ -107,7 +108,7 @@ class Network(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._steps = compile_plan(self._graph, self, self._layout)
+        self.replan()
 
     def tied_layers(self) -> dict[str, TiedLayer]:
         """Path → layer, for every tied layer."""
@@ -124,6 +125,10 @@ def attach(root: nn.Module, path: str, item: nn.Module | nn.Parameter | Tensor, 
     Written to ``_modules`` and its kin directly: a source network may use a name that a method of ours has.
     """
     *parents, last = path.split(".")
+    if "training" in (*parents, last):
+        raise RcproofError(
+            f"a layer or tensor at {path!r}", expected="another name: torch keeps the mode under this one"
+        )
     holder = root
     for name in parents:
         child = holder._modules.get(name)

@@ -45,7 +45,10 @@ _PRECIOUS = b"precious"
 
 @dataclass
 class Verdict:
-    """What became of one file: ``refused``, the ``same`` answer, ``another`` network, or a ``failure`` and why."""
+    """What became of one file: ``refused``, the ``same`` answer, ``another`` network, or a ``failure`` and why.
+
+    ``unfit``: a network of a file that does not say what inputs it takes, and that does not run on those of the seed.
+    """
 
     outcome: str
     why: str = ""
@@ -138,7 +141,9 @@ class Judge:
             except RcproofError as error:
                 _line(str(error))
             except Exception as error:
-                raise Failure(f"read, but does not run: {_told(error)}") from None
+                if found.shapes is not None:
+                    raise Failure(f"read, but does not run: {_told(error)}") from None
+                verdict.outcome = "unfit"
         if rng.random() < 0.3:
             self._read(seed.main, mismatched(rng, seed), verdict)
         commands: list[list[str]] = []
@@ -184,7 +189,7 @@ class Judge:
             raise Failure(f"{said}: {_told(result.exception)}")
         if result.exit_code not in (0, 1, 2):
             raise Failure(f"{said}: exit code {result.exit_code}")
-        if result.exit_code:
+        if result.exit_code and not (result.exit_code == 1 and words[0] == "check"):  # which says so at length
             lines = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
             if len(lines) != 1 or not lines[0].startswith("error: "):
                 raise Failure(f"{said}: {len(lines)} lines of error: {result.stderr[:300]!r}")
@@ -234,7 +239,9 @@ class Judge:
                 self.seen.append(f"{event} {paths}")
         elif event == "subprocess.Popen":
             words = [str(w) for w in values[1]] if isinstance(values[1], list | tuple) else [str(values[1])]
-            if not any(w.endswith("hdf5_child.py") for w in words):
+            # What was exported as source is run without rcproof, to compare: it is we who wrote it.
+            apart = words[1:2] == ["-c"] and 'sys.modules["rcproof"] = None' in words[2]
+            if not apart and not any(w.endswith("hdf5_child.py") for w in words):
                 self.seen.append(f"ran {words}")
         elif event == "marshal.loads":
             if not sys._getframe(1).f_code.co_filename.startswith("<frozen importlib"):

@@ -152,9 +152,9 @@ def _show(chosen: argparse.Namespace) -> int:
             bar.update(task, advance=1, description=f"{failures or 'no'} failures")
 
         parallel(chosen.seed, chosen.count, chosen.seconds, chosen.workers, seen)
-    outcomes = ("refused", "same", "another", "failure")
+    outcomes = ("refused", "same", "another", "unfit", "failure")
     table = Table(title=f"{len(found)} files, seed {chosen.seed}, {time.monotonic() - started:.0f} s")
-    for name in ("format", "files", "tries", "refused", "same answer", "another network", "failures", "most s", "most MB"):
+    for name in ("format", "files", "tries", "refused", "same answer", "another network", "unfit", "failures", "most s", "most MB"):
         table.add_column(name, justify="left" if name == "format" else "right", no_wrap=name == "format")
     names = [*dict.fromkeys(t["format"] for t in sorted(found, key=lambda t: t["number"])), "all"]
     for name in names:

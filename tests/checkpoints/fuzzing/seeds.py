@@ -310,7 +310,7 @@ def _preset(danger: Danger) -> Seed:
             elif kind == 2:
                 made[name] = made[name].to(rng.choice((torch.int64, torch.float16, torch.complex64, torch.bool)))
             elif kind == 3:
-                made[name] = torch.zeros(1).expand(sizes) if rng.random() < 0.5 else torch.zeros(sizes)
+                made[name] = torch.zeros(()).expand(sizes) if rng.random() < 0.5 else torch.zeros(sizes)
             elif kind == 4:
                 made[name] = made[name].repeat(2, *[1] * (made[name].dim() - 1))
             else:

@@ -125,12 +125,13 @@ def _scatter(axes: Any, output: OutputAudit, answers: Answers) -> None:
                      f"{percent(output.flipped_share)} of decisions flip")  # fmt: skip
     if output.fold_mean is not None:
         notes.append(f"{output.fold_mean:.3g}-fold on average")
+    what = {"classes": "probability of a class", "score": "probability"}.get(output.kind, output.kind)
     axes.set(
         xlim=(low, high),
         ylim=(low, high),
         aspect="equal",
-        xlabel=f"{output.kind}, this strand",
-        ylabel=f"{output.kind}, other strand",
+        xlabel=f"{what}, this strand",
+        ylabel=f"{what}, other strand",
         title=f"{_title(output)}\n{', '.join(notes)}",
     )
 
@@ -148,11 +149,20 @@ def _histogram(axes: Any, output: OutputAudit, answers: Answers) -> None:
     top = top if top > 1e-9 else 1e-9  # rounding is one bar at zero
     axes.hist(each.numpy(), bins=40, range=(0.0, top), color=OWN, alpha=0.85, log=len(each) > 200)
     if not output.symmetric:
-        for rank, worst in enumerate(output.worst, 1):
-            axes.axvline(worst.discordance, color=OTHER, linewidth=1, alpha=0.8)
-            if rank == 1:
-                axes.annotate("worst", (worst.discordance, 1.0), xycoords=("data", "axes fraction"), xytext=(-3, -3),
-                              textcoords="offset points", ha="right", va="top", color=OTHER)  # fmt: skip
+        lines = [worst.discordance for worst in output.worst]
+        for line in lines:
+            axes.axvline(line, color=OTHER, linewidth=1, alpha=0.8)
+        if lines:
+            axes.annotate(
+                "worst",
+                (min(lines), 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(-4, -3),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                color=OTHER,
+            )
     median = "" if output.jsd_median is None else f"median {output.jsd_median:.3g} bits"
     axes.set(
         xlabel="Jensen-Shannon divergence of the strands, bits",

@@ -9,28 +9,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor, nn
 
-from rcproof.conjoined import Conjoined
 from rcproof.convert import ConvertConfig, convert
 from rcproof.nn import couple
 from rcproof.strand import rc
-from rcproof.verify import draw_inputs
+from rcproof.testing import DrawnNetwork, networks
 from tests.convert import holding
-from tests.convert.random_networks import Program, programs
 from tests.strategies import normal, seeds
 
 # Wider than the table's 1e-12: a norm over two or three numbers may magnify rounding a thousandfold. Absolute as well,
 # since a random network may be constant, or odd under ρ, and then its exact answer or its gradient is zero.
 RELATIVE, ABSOLUTE = 1e-9, 1e-11
 slow_to_draw = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-
-def conjoined(program: Program) -> Conjoined:
-    return Conjoined(program.net, program.inputs, program.outputs, program.merge).eval()
-
-
-def inputs(program: Program, seed: int) -> tuple[Tensor, ...]:
-    (case,) = draw_inputs(program.shapes, program.inputs, kinds=("random",), batch=2, seed=seed)
-    return case.tensors
 
 
 def agree(got: Sequence[Tensor], want: Sequence[Tensor], what: str) -> None:
@@ -58,30 +47,30 @@ def same_function(a: nn.Module, b: nn.Module, xs: Sequence[Tensor], what: str) -
 
 
 @settings(max_examples=120, suppress_health_check=slow_to_draw)
-@given(programs(), seeds)
-def test_equivalence_in_every_layout(program: Program, seed: int) -> None:
+@given(networks(), seeds)
+def test_equivalence_in_every_layout(program: DrawnNetwork, seed: int) -> None:
     """T5, outputs and input gradients, and every parameter tied."""
-    model = conjoined(program)
+    model = program.conjoined()
     before = holding.state_of(model)
     conversion = convert(model, ConvertConfig(input_shapes=program.shapes, verify=False))
     assert holding.state_of(model) == before
     assert conversion.certificate.lifted == ()
     network = conversion.model
     assert set(network.state_dict()) == set(program.net.state_dict())
-    xs = inputs(program, seed)
+    xs = program.draw(seed)
     agree(list(holding.by_hand(model, *xs).values()), run(model, xs)[0], "by hand")
     for layout in holding.LAYOUTS:
         same_function(model, network.set_layout(layout), xs, layout)
 
 
 @settings(max_examples=80, suppress_health_check=slow_to_draw)
-@given(programs(), seeds)
-def test_coupled_networks_are_equivariant_in_every_layout(program: Program, seed: int) -> None:
+@given(networks(), seeds)
+def test_coupled_networks_are_equivariant_in_every_layout(program: DrawnNetwork, seed: int) -> None:
     """T7: first the same function; then, with random cross-strand weights, one function in every layout."""
-    model = conjoined(program)
+    model = program.conjoined()
     plain = convert(model, ConvertConfig(input_shapes=program.shapes, verify=False)).model
     network = couple(plain)
-    xs = inputs(program, seed)
+    xs = program.draw(seed)
     same_function(model, network, xs, "coupled")
     torch.manual_seed(seed)
     for p in network.parameters():

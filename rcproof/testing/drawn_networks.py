@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rcproof.conjoined import Conjoined
 from rcproof.strand import Representation
-from tests.strategies import MAX_LENGTH, closed_representations, randomise, seeds
+from rcproof.testing.drawn_strands import representations
+from rcproof.testing.drawn_values import MAX_LENGTH, seeds
+from rcproof.testing.values import randomise
+from rcproof.verify.inputs import draw_inputs
 
 ACTIVATIONS: dict[str, Any] = {
     "relu": lambda x: x.relu(),
@@ -41,13 +45,24 @@ class Step:
 
 @dataclass
 class Value:
+    """The shape of one value, without the batch."""
+
     channels: int
     length: int  # 0 for a vector
 
 
 @dataclass
-class Program:
-    """A network, its inputs (with shapes) and how ρ acts on inputs and outputs."""
+class DrawnNetwork:
+    """A network with random weights, in float64 and eval mode, and what is to be known of it.
+
+    Attributes:
+        net: takes ``len(shapes)`` tensors and returns a tensor or a tuple. ``networks`` draws an ordinary network of
+            one strand, ``conjoined`` a :class:`~rcproof.conjoined.Conjoined` one.
+        shapes: of each input of one example: (C, L) or (C,).
+        inputs, outputs: how ρ acts on each when the network is conjoined.
+        merge: how the strands' answers are merged, for each output.
+        steps: what the network does, for the printed example of a failure.
+    """
 
     net: nn.Module
     shapes: list[tuple[int, ...]]
@@ -61,6 +76,15 @@ class Program:
         lines += [f"{i + len(self.shapes)}: {s.kind} {s.args} {s.numbers}" for i, s in enumerate(self.steps)]
         layers = [f"{name}: {layer}" for name, layer in self.net.named_children()]
         return "\n".join([*lines, *layers, f"outputs {self.outputs}, merged by {self.merge}"])
+
+    def draw(self, seed: int, batch: int = 2) -> tuple[Tensor, ...]:
+        """Random inputs that the network takes."""
+        (case,) = draw_inputs(self.shapes, self.inputs, kinds=("random",), batch=batch, seed=seed)
+        return case.tensors
+
+    def conjoined(self) -> Conjoined:
+        """The network on both strands, merged; in eval mode, its weights shared."""
+        return Conjoined(self.net, self.inputs, self.outputs, self.merge).eval()
 
 
 class Net(nn.Module):
@@ -121,7 +145,7 @@ class _Draw:
         channels = self.draw(st.sampled_from((4, 4, 1, 2, 3, 5)))
         shape = (channels,) if length is None else (channels, length)
         self.shapes.append(shape)
-        self.inputs.append(self.draw(closed_representations(channels)))
+        self.inputs.append(self.draw(representations(channels)))
         self.values.append(Value(channels, length or 0))
         return len(self.values) - 1
 
@@ -135,6 +159,11 @@ class _Draw:
         self.steps.append(Step(kind, args, name, numbers))
         self.values.append(value)
         return len(self.values) - 1
+
+    def profile(self) -> int:
+        """A value with positions; the first input is one."""
+        found = [i for i, v in enumerate(self.values) if v.length]
+        return self.draw(st.sampled_from(found[-4:]))
 
     def any(self, positions: bool) -> int | None:
         found = [i for i, v in enumerate(self.values) if bool(v.length) == positions]
@@ -163,11 +192,11 @@ class _Draw:
 
     # -- one kind of step each ----------------------------------------------------------------------
     def conv(self) -> None:
-        i = self.any(True)
+        i = self.profile()
         channels = self.values[i].channels
         groups = self.draw(st.sampled_from([g for g in (1, 1, 1, 2, 3) if channels % g == 0]))
         padding = self.draw(st.sampled_from(("valid", "same", "int", "int")))
-        options = {
+        options: dict[str, Any] = {
             "stride": 1 if padding == "same" else self.number(1, 4),
             "padding": self.number(0, 5) if padding == "int" else padding,
             "dilation": self.number(1, 4),
@@ -178,13 +207,17 @@ class _Draw:
         self.layer(i, nn.Conv1d(channels, groups * self.number(1, 3), self.number(1, 9), **options))
 
     def transposed(self) -> None:
-        i = self.any(True)
+        i = self.profile()
         channels = self.values[i].channels
         if self.values[i].length > 60:
             return
         groups = self.draw(st.sampled_from([g for g in (1, 1, 2) if channels % g == 0]))
         stride = self.number(1, 3)
-        extra = {"stride": stride, "padding": self.number(0, 3), "output_padding": self.number(0, stride - 1)}
+        extra: dict[str, Any] = {
+            "stride": stride,
+            "padding": self.number(0, 3),
+            "output_padding": self.number(0, stride - 1),
+        }
         self.layer(
             i, nn.ConvTranspose1d(channels, groups * self.number(1, 3), self.number(1, 6), groups=groups, **extra)
         )
@@ -204,13 +237,13 @@ class _Draw:
         self.layer(i, self.draw(st.sampled_from(choices)))
 
     def pool(self) -> None:
-        i = self.any(True)
+        i = self.profile()
         kernel, ceil = self.number(1, 9), self.draw(st.booleans())
         stride, padding = self.draw(st.none() | st.integers(1, 4)), self.number(0, kernel // 2)
         size = self.number(1, 12)
         choices = [
             nn.MaxPool1d(kernel, stride, padding, self.number(1, 4), ceil_mode=ceil),
-            nn.AvgPool1d(kernel, stride, padding, ceil, self.draw(st.booleans())),
+            nn.AvgPool1d(kernel, stride or kernel, padding, ceil, self.draw(st.booleans())),
             nn.AdaptiveMaxPool1d(size),
             nn.AdaptiveAvgPool1d(size),
         ]
@@ -228,8 +261,8 @@ class _Draw:
         else:
             self.step("function", (i,), self.values[i], None, self.draw(st.sampled_from(sorted(ACTIVATIONS))))
 
-    def crop(self) -> int | None:
-        i = self.any(True)
+    def crop(self) -> int:
+        i = self.profile()
         return self.cropped(i, self.number(1, self.values[i].length))
 
     def cropped(self, i: int, length: int) -> int:
@@ -241,7 +274,7 @@ class _Draw:
         return self.step("crop", (i,), Value(v.channels, length), None, *numbers)
 
     def residual(self) -> None:
-        i, j = self.any(True), self.any(True)
+        i, j = self.profile(), self.profile()
         a, b = self.values[i], self.values[j]
         if a.channels != b.channels:
             return
@@ -250,7 +283,7 @@ class _Draw:
         self.step("add", pair, Value(a.channels, length))
 
     def join(self) -> None:
-        found = [self.any(True), self.any(True)]
+        found = [self.profile(), self.profile()]
         length = min(self.values[i].length for i in found)
         parts = tuple(self.cropped(i, length) for i in found)
         channels = sum(self.values[i].channels for i in parts)
@@ -258,7 +291,7 @@ class _Draw:
             self.step("cat", parts, Value(channels, length))
 
     def pooled(self) -> None:
-        i = self.any(True)
+        i = self.profile()
         v = self.values[i]
         kind = self.draw(st.sampled_from(("mean", "max", "flatten")))
         if kind == "flatten" and v.channels * v.length > 200:
@@ -266,7 +299,7 @@ class _Draw:
         self.step(kind, (i,), Value(v.channels * (v.length if kind == "flatten" else 1), 0))
 
     def scale(self) -> None:
-        i, j = self.any(True), self.any(False)
+        i, j = self.profile(), self.any(False)
         if j is not None and self.values[i].channels == self.values[j].channels:
             self.step("scale", (i, j), self.values[i])
 
@@ -298,8 +331,20 @@ KINDS = ("conv", "conv", "transposed", "norm", "pool", "act", "act", "crop", "re
 
 
 @st.composite
-def programs(draw: st.DrawFn, max_steps: int = 9) -> Program:
-    """A network in float64 and eval mode, with random weights and running statistics."""
+def networks(draw: st.DrawFn, max_steps: int = 9) -> DrawnNetwork:
+    """An ordinary network: up to ``max_steps`` layers and functions in any order, with residuals.
+
+    Convolutions with any option, norms, poolings that need not align, crops, dense layers, layers called twice; one or
+    two sequences or control tracks and perhaps a vector come in. Weights and running statistics are random.
+
+    >>> from hypothesis import given, settings
+    >>> @settings(max_examples=5, deadline=None)
+    ... @given(networks(max_steps=3), seeds)
+    ... def finite(drawn, seed):
+    ...     ys = drawn.net(*drawn.draw(seed))
+    ...     assert all(y.isfinite().all() for y in (ys if isinstance(ys, tuple) else (ys,)))
+    >>> finite()
+    """
     d = _Draw(draw)
     length = draw(st.integers(1, MAX_LENGTH))
     d.input(length)
@@ -318,11 +363,27 @@ def programs(draw: st.DrawFn, max_steps: int = 9) -> Program:
         results.append(len(d.values) - 1)
     outputs, merges = [], []
     for i in results:
-        outputs.append(draw(closed_representations(d.values[i].channels)))
+        outputs.append(draw(representations(d.values[i].channels)))
         signed = -1 in (outputs[-1].signs or ())
         merges.append(draw(st.sampled_from(("mean", "sum") if signed else ("mean", "sum", "max"))))
-    torch.manual_seed(0)
     net = randomise(Net(d.steps, d.layers, results), draw(seeds)).eval()
     for p in net.parameters():  # sums of many terms stay about one
         p.data.div_(max(p[0].numel(), 1) ** 0.5 if p.dim() > 1 else 1.0)
-    return Program(net, d.shapes, d.inputs, outputs, merges, d.steps)
+    return DrawnNetwork(net, d.shapes, d.inputs, outputs, merges, d.steps)
+
+
+@st.composite
+def conjoined(draw: st.DrawFn, max_steps: int = 9) -> DrawnNetwork:
+    """A network of :func:`networks`, conjoined: equivariant by construction, whatever it computes.
+
+    >>> from hypothesis import given, settings
+    >>> from rcproof import check_equivariance
+    >>> @settings(max_examples=5, deadline=None)
+    ... @given(conjoined(max_steps=2), seeds)
+    ... def equivariant(drawn, seed):
+    ...     options = {"tolerance": 1e-9, "allow_constant": True}
+    ...     assert check_equivariance(drawn.net, drawn.draw(seed), drawn.inputs, drawn.outputs, **options).passed
+    >>> equivariant()
+    """
+    drawn = draw(networks(max_steps))
+    return replace(drawn, net=drawn.conjoined())

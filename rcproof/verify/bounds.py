@@ -85,7 +85,7 @@ class BoundsFound:
     report: Report
     samples: tuple[Sample, ...]
     precision: str = "float32"
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for strict JSON."""
@@ -99,7 +99,8 @@ class BoundsFound:
             }
             for s in self.samples
         ]
-        return {"precision": self.precision, "tightness": self.facts, "samples": rows}
+        figures = {kind: {k: number(v) for k, v in values.items()} for kind, values in self.facts.items()}
+        return {"precision": self.precision, "tightness": figures, "samples": rows}
 
 
 def bound_network(
@@ -229,7 +230,7 @@ def check_bounds(
         "precision": f"{chosen.name}: {chosen.reason}",
         "assumed": f"sums in any order; elementary functions within {FUNCTION_UNITS} units; no Winograd or FFT",
     }
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, float]] = {}
     for kind in kinds:
         of_kind = [s for s in samples if s.kind == kind]
         if of_kind:

@@ -32,7 +32,7 @@ def _figure(size: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise RcproofError("a figure needs matplotlib", fix="pip install 'rcproof[plots]'") from None
+        raise RcproofError("a figure needs matplotlib", fix="run pip install 'rcproof[plots]'") from None
     return Figure(figsize=size)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, ShapeError
+from rcproof.verify.discordance import divergence, pearson, probabilities
 from rcproof.verify.report import Check, Report
 from rcproof.verify.running import Inputs, as_cases, call, describe, name_of, place, prepare, values
+from rcproof.verify.tolerances import tolerance_for
 
 #: How far the same metric of two equal networks may be apart in float64, where rounding changes no rank.
 TOLERANCE = 1e-9
@@ -32,31 +33,6 @@ def auroc(labels: Tensor, scores: Tensor) -> float:
     return float((positive * (below + 0.5 * negative)).sum() / (positive.sum() * negative.sum()))
 
 
-def pearson(a: Tensor, b: Tensor) -> float:
-    """Pearson's correlation of two tensors of one shape; NaN where one of them is constant."""
-    a, b = a.double().flatten() - a.double().mean(), b.double().flatten() - b.double().mean()
-    scale = float(a.norm() * b.norm())
-    return float((a * b).sum()) / scale if scale > 0 else math.nan
-
-
-def divergence(a: Tensor, b: Tensor) -> Tensor:
-    """Jensen-Shannon divergence in bits of distributions along the last axis, (N, C, L) → (N, C).
-
-    Non-negative numbers are divided by their sums; others are logits.
-    """
-    p, q = (_distribution(t.double()) for t in (a, b))
-    m = (p + q) / 2
-    each = (torch.xlogy(p, p) - torch.xlogy(p, m) + torch.xlogy(q, q) - torch.xlogy(q, m)) / 2
-    return (each.sum(-1) / math.log(2)).clamp_min(0.0)
-
-
-def _distribution(t: Tensor) -> Tensor:
-    sums = t.sum(-1, keepdim=True)
-    if bool((t >= 0).all()) and bool((sums > 0).all()):
-        return t / sums
-    return t.softmax(-1)
-
-
 def metric_equality(
     a: nn.Module,
     b: nn.Module,
@@ -69,9 +45,10 @@ def metric_equality(
     """Whether two networks have the same metrics on the same examples, in ``dtype`` and eval mode.
 
     ``labels``: a tensor, or one or None for each output. By their kind: zeros and ones of the shape of a rank-2
-    output are scored by AuROC, task by task; other numbers by Pearson's correlation; profiles (N, C, L) by the mean
-    Jensen-Shannon divergence, and by Pearson's correlation. Without labels both networks' answers are compared with
-    each other by the same measures. AuROC may differ by no more than the pairs whose order rounding can turn.
+    output are scored by AuROC, task by task; other numbers by Pearson's correlation; counts along a profile
+    (N, C, L) by the mean Jensen-Shannon divergence of the two distributions, and by Pearson's correlation. Without
+    labels both networks' answers are compared with each other by the same measures. AuROC may differ by no more than
+    the pairs whose order rounding can turn: those closer than the tolerance for ``dtype``.
 
     Raises :class:`~rcproof.errors.ShapeError` for labels that fit no output.
     """
@@ -89,7 +66,7 @@ def metric_equality(
         elif label is None:
             checks += _agreement(name, x, y)
         else:
-            checks += _scored(name, x, y, label, facts)
+            checks += _scored(name, x, y, label, dtype, facts)
     return Report(title, tuple(checks), facts)
 
 
@@ -125,46 +102,52 @@ def _matched(labels: Tensor | Sequence[Tensor | None] | None, names: list[str]) 
 def _agreement(name: str, x: Tensor, y: Tensor) -> list[Check]:
     """Both answers against each other."""
     if x.dim() == 3:
-        worst = float(divergence(x, y).max())
+        worst = float(divergence(x, y, "profile").max())
         return [Check.of(f"{name}: JSD of the two answers, in bits", worst, TOLERANCE)]
-    found = pearson(x, y)
-    same = 1.0 - found if math.isfinite(found) else float((x - y).abs().max())
-    return [Check.of(f"{name}: 1 − Pearson of the two answers", abs(same), TOLERANCE)]
+    found = pearson(x.flatten(), y.flatten())
+    apart = float((x - y).abs().max()) if found is None else abs(1 - found)
+    return [Check.of(f"{name}: 1 − Pearson of the two answers", apart, TOLERANCE)]
 
 
-def _scored(name: str, x: Tensor, y: Tensor, label: Tensor, facts: dict[str, str]) -> list[Check]:
+def _scored(name: str, x: Tensor, y: Tensor, label: Tensor, dtype: torch.dtype, facts: dict[str, str]) -> list[Check]:
     t = label.double()
     if t.numel() == x.numel() and t.shape[0] == x.shape[0]:
         t = t.reshape(x.shape)
     if t.shape != x.shape:
         raise ShapeError(f"labels of {name}", got=f"shape {tuple(t.shape)}", expected=f"{tuple(x.shape)}")
+    mine, theirs = (pearson(v.flatten(), t.flatten()) for v in (x, y))
+    both = _same(f"{name}: Pearson", mine, theirs, TOLERANCE, facts)
     if x.dim() == 3:
-        pairs = [("JSD", float(divergence(x, t).mean()), float(divergence(y, t).mean())),
-                 ("Pearson", pearson(x, t), pearson(y, t))]  # fmt: skip
-        return [_same(f"{name}: {metric}", one, two, TOLERANCE, facts) for metric, one, two in pairs]
+        if bool((t < 0).any()):
+            raise RcproofError(f"labels of {name}", got="negative numbers", expected="counts along positions")
+        truth = probabilities(t, "counts")
+        one, two = (float(divergence(probabilities(v, "profile"), truth, "profile").mean()) for v in (x, y))
+        return [_same(f"{name}: JSD", one, two, TOLERANCE, facts), both]
     if not bool(((t == 0) | (t == 1)).all()):
-        return [_same(f"{name}: Pearson", pearson(x, t), pearson(y, t), TOLERANCE, facts)]
-    columns = (x, y, t) if x.dim() == 1 else (x.reshape(len(x), -1), y.reshape(len(x), -1), t.reshape(len(x), -1))
-    x2, y2, t2 = (c.unsqueeze(1) if c.dim() == 1 else c for c in columns)
+        return [both]
+    x2, y2, t2 = (c.reshape(len(x), -1) for c in (x, y, t))
+    close = tolerance_for(dtype).relative * float(x2.abs().max())
     checks = []
     for task in range(x2.shape[1]):
-        one, two = auroc(t2[:, task], x2[:, task]), auroc(t2[:, task], y2[:, task])
-        turned = _turnable(t2[:, task], x2[:, task], float((x2 - y2).abs().max()))
+        first, second = auroc(t2[:, task], x2[:, task]), auroc(t2[:, task], y2[:, task])
+        turned = _turnable(t2[:, task], x2[:, task], close)
         task_name = f"{name}: AuROC" + (f" of task {task}" if x2.shape[1] > 1 else "")
-        checks.append(_same(task_name, one, two, turned + TOLERANCE, facts))
+        checks.append(_same(task_name, first, second, turned + TOLERANCE, facts))
     return checks
 
 
-def _turnable(labels: Tensor, scores: Tensor, difference: float) -> float:
-    """The share of pairs (positive, negative) whose order changes of up to ``difference`` in either score can turn."""
+def _turnable(labels: Tensor, scores: Tensor, close: float) -> float:
+    """The share of pairs (positive, negative) whose scores are so close that rounding in either can turn them."""
     positive, negative = scores[labels > 0.5], scores[labels <= 0.5].sort().values
-    low = torch.searchsorted(negative, positive - 2 * difference)
-    high = torch.searchsorted(negative, positive + 2 * difference, right=True)
-    return float((high - low).sum()) / max(len(positive) * len(negative), 1) if difference > 0 else 0.0
+    low = torch.searchsorted(negative, positive - 2 * close)
+    high = torch.searchsorted(negative, positive + 2 * close, right=True)
+    return float((high - low).sum()) / (len(positive) * len(negative))
 
 
-def _same(name: str, one: float, two: float, tolerance: float, facts: dict[str, str]) -> Check:
+def _same(name: str, one: float | None, two: float | None, tolerance: float, facts: dict[str, str]) -> Check:
+    if one is None or two is None:
+        if one is two:
+            return Check.of(name, 0.0, tolerance, "not defined for either: an answer or the labels are constant")
+        return Check.failure(name, "defined for one network only: the other's answer is constant", tolerance)
     facts[name] = f"{one:.6f} of a, {two:.6f} of b"
-    if math.isnan(one) and math.isnan(two):
-        return Check.of(name, 0.0, tolerance, "not defined for either: an answer or the labels are constant")
     return Check.of(name, abs(one - two), tolerance)

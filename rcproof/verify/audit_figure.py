@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rcproof.errors import RcproofError
+from rcproof.errors import RcproofError, printable
 from rcproof.verify.audit_report import Answers, AuditReport, OutputAudit, percent
 from rcproof.verify.discordance import discordance, is_distribution, probabilities
 
@@ -77,8 +77,13 @@ def _is_profile(output: OutputAudit, answers: Answers) -> bool:
 
 
 def _title(output: OutputAudit) -> str:
-    name = output.name.encode("ascii", "backslashreplace").decode()
-    return f"{name if len(name) <= 40 else name[:37] + '...'} ({output.kind})"
+    return f"{_drawable(output.name)} ({output.kind})"
+
+
+def _drawable(name: str) -> str:
+    """A name in characters that every font has, of no more than 40."""
+    text = printable(name).encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _scatter(axes: Any, output: OutputAudit, answers: Answers) -> None:
@@ -181,13 +186,13 @@ def _worst_profile(axes: Any, output: OutputAudit, answers: Answers) -> None:
     ):
         p = probabilities(y[row : row + 1], output.kind).reshape(-1, y.shape[-1])[channel]
         axes.plot(range(len(p)), p.numpy(), style, color=colour, linewidth=1.1, label=label)
-    name = "" if worst is None else worst.name.encode("ascii", "backslashreplace").decode()
+    name = "" if worst is None else _drawable(worst.name)
     bits = "" if worst is None else f", {worst.discordance:.3g} bits"
     axes.set(
         xlabel="position",
         ylabel="probability",
         ylim=(0, None),
-        title=f"1: {name if len(name) <= 40 else name[:37] + '...'}, channel {channel}{bits}",
+        title=f"1: {name}, channel {channel}{bits}",
     )
     axes.legend(frameon=False, fontsize=8)
 

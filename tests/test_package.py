@@ -22,7 +22,7 @@ LAYERS = [
     {"symbolic", "nn", "conjoined"},
     {"network"},
     {"models", "convert", "verify", "checking"},
-    {"checkpoints", "experiments"},
+    {"checkpoints", "experiments", "testing"},
     {"cli"},
 ]
 FORBIDDEN = {"symbolic": {"torch"}, "nn": {"sympy"}, "strand": {"torch", "sympy"}, "errors": {"torch", "sympy"}}

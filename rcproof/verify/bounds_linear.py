@@ -161,13 +161,16 @@ class LinearBounds(Bounding):
         one, two = self.value(a), self.value(b)
         x, y = one.at.abs(), two.at.abs()
         mid = one.mid * two.mid
-        rad = x * two.rad + y * one.rad + one.rad * two.rad + own(1, mid.detach().abs())
+        rad = x * two.rad + y * one.rad + one.rad * two.rad
         # x̂ŷ − xy = x̂·(ŷ − y) + y·(x̂ − x), and the derivative at (m₁, m₂) carries m₁·(ŷ − y) + m₂·(x̂ − x).
         beyond = one.computed_radius * two.err + self._exact_radius(two) * one.err
         err = x * two.err + y * one.err + beyond
-        exact = _power_of_two(one) or _power_of_two(two)
-        local = self.precision.smallest * torch.ones_like(rad) if exact else self.rounded(self._at(mid, rad, err))
-        return Raw(mid, rad, err, local, beyond, steps=4)
+        if _factors(one, ones=True) or _factors(two, ones=True):
+            return Raw(mid, rad, err, torch.zeros_like(rad), beyond)
+        if _factors(one) or _factors(two):
+            return Raw(mid, rad + 2.0**-1022, err, torch.full_like(rad, self.precision.smallest), beyond)
+        rad = rad + own(1, mid.detach().abs())
+        return Raw(mid, rad, err, self.rounded(self._at(mid, rad, err)), beyond, steps=4)
 
     op_multiply = op_mul
 
@@ -228,9 +231,11 @@ class LinearBounds(Bounding):
         return self._averaged(x, lambda eye: F.adaptive_avg_pool1d(eye, *args, **options))
 
 
-def _power_of_two(v: Bound) -> bool:
-    """Whether every element is 0 or a power of two, for sure: products with these are exact."""
+def _factors(v: Bound, ones: bool = False) -> bool:
+    """Whether every element is 0 or ± a power of two (or 1), for sure: products with these are exact."""
     if v.mid.requires_grad or bool(v.rad.any()) or bool(v.err.any()):
         return False
+    if ones:
+        return bool(((v.at.abs() == 1) | (v.at == 0)).all())
     mantissa = torch.frexp(v.at)[0].abs()
     return bool(((mantissa == 0.5) | (mantissa == 0)).all())

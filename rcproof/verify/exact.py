@@ -99,7 +99,7 @@ def check_exact(
         for layout, second in others.items():
             theirs, bits = _run(second, "b", case, root_bits)
             longest = max(longest, bits)
-            suffix = f", {layout}" if second is not b and len(others) > 1 else ""
+            suffix = f", {layout}" if len(others) > 1 else ""
             if set(mine) != set(theirs):
                 detail = f"a returns {', '.join(mine)}; b returns {', '.join(theirs)}"
                 checks.append(Check.failure(f"{case.name}: structure of the outputs{suffix}", detail))

@@ -150,9 +150,6 @@ class ExactLinear(Arithmetic):
 
     op_divide = op_true_divide = op_div
 
-    def op_rtruediv(self, a: Any, b: Any) -> Exact:
-        return self.op_div(b, a)
-
     def op_pow(self, a: Any, exponent: Any) -> Exact:
         if isinstance(exponent, Tensor) or int(exponent) != exponent or not 1 <= exponent <= 16:
             raise self.refuse(f"the power {exponent!r}")
@@ -183,10 +180,13 @@ class ExactLinear(Arithmetic):
 
     def op_matmul(self, a: Any, b: Any) -> Exact:
         one, two = self.plain(a), self.plain(b)
-        if min(len(one.shape), len(two.shape)) < 2:
-            raise self.refuse("a matrix product with a vector")
+        vectors = [len(v.shape) == 1 for v in (one, two)]
+        one = self.moved(lambda ts: ts[0].unsqueeze(0), [one]) if vectors[0] else one
+        two = self.moved(lambda ts: ts[0].unsqueeze(1), [two]) if vectors[1] else two
         left, right, symbols = self._pair(one, two)
-        return Exact(left.matmul(right), None, symbols)
+        made = left.matmul(right)
+        shape = list(made.shape[:-2]) + [n for n, gone in zip(made.shape[-2:], vectors, strict=True) if not gone]
+        return Exact(made.reshape(*shape), None, symbols)
 
     op_bmm = op_mm = op_matmul
 

@@ -52,6 +52,8 @@ FACTORIES = names(
 )
 #: What may be done to weights by torch itself, since it rounds nothing.
 UNROUNDED = names("embedding one_hot copy_ fill_ zero_ isnan isfinite isinf equal all any")
+#: What parametrizations make of stored tensors: the weights, as torch computes them, are what they make.
+PARAMETRIZED = names("_weight_norm norm_except_dim")
 CASTS = names("to type type_as double float half bfloat16 cpu cuda long int bool")
 #: A network that asks for these looks at the numbers and decides by them.
 DECISIONS = names("__bool__ item tolist numpy __float__ __int__ __index__ __array__ __contains__ is_nonzero")
@@ -169,7 +171,7 @@ class Arithmetic(TorchFunctionMode):
             return func(*replaced(args, _stand_in), **replaced(kwargs, _stand_in))
         if name in CASTS:
             return self._cast(func, name, args, kwargs, bool(held))
-        if not held and name in MOVES | UNROUNDED:
+        if not held and name in MOVES | UNROUNDED | PARAMETRIZED:
             return func(*args, **kwargs)
         if name in DECISIONS:
             raise self.refuse(f"a decision by the numbers of a tensor ({name.strip('_')})")
@@ -217,6 +219,9 @@ class Arithmetic(TorchFunctionMode):
         written = (name.endswith("_") and not name.endswith("__")) or base in ("iadd", "isub", "imul", "itruediv")
         written = bool(kwargs.pop("inplace", False)) or written
         base = _ALIASES.get(base, base)
+        for keyword in ("input", "self", "other", "mat2"):  # torch's names of what comes first
+            if keyword in kwargs and len(args) == (keyword in ("other", "mat2")):
+                args = (*args, kwargs.pop(keyword))
         method = getattr(self, f"op_{base}", None)
         if method is None or kwargs.get("out") is not None:
             raise self.refuse(f"the function {base!r}")
@@ -292,6 +297,11 @@ class Arithmetic(TorchFunctionMode):
 
     def op_rsub(self, a: Any, b: Any, alpha: float = 1) -> Any:
         return self.op_sub(b, a, alpha=alpha)  # type: ignore[attr-defined]
+
+    def op_rdiv(self, a: Any, b: Any) -> Any:
+        return self.op_div(b, a)  # type: ignore[attr-defined]
+
+    op_rtruediv = op_rdiv
 
     def op_square(self, x: Any) -> Any:
         return self.op_mul(x, x)  # type: ignore[attr-defined]

@@ -156,6 +156,22 @@ class Joined(nn.Module):
         return torch.cat([self.a(x), self.b(x), nn.functional.pad(x[:, :, 1:], (0, 1))], 1)[:, :5]
 
 
+class Functional(nn.Module):
+    """The same functions in other forms: keywords, vectors, operators, a normed weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(5, 3, 2))
+        self.gain, self.mix = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(torch.mul(input=x, other=torch.tensor(0.3, dtype=x.dtype)))
+        z = torch.einsum("ncl,c->nl", y, self.gain) - torch.matmul(y.transpose(1, 2), self.mix)
+        y = torch.where(y > 0, y, -0.25 * y).clamp(max=1.5) / 3 + z.unsqueeze(1)
+        y += 1 - y.abs()
+        return torch.maximum(y, y.flip(2)).square() - y.amin(2, keepdim=True)
+
+
 LAYERS: dict[str, Callable[[], list[nn.Module]]] = {
     "stride": lambda: [nn.Conv1d(5, 4, 4, stride=3)],
     "dilation, padding": lambda: [nn.Conv1d(5, 4, 3, padding=2, dilation=2)],
@@ -176,6 +192,7 @@ LAYERS: dict[str, Callable[[], list[nn.Module]]] = {
     "hard": lambda: [nn.Hardsigmoid(), nn.ReLU6(), nn.Hardswish()],
     "batch norm": lambda: [nn.BatchNorm1d(5, affine=False), nn.ReLU(inplace=True)],
     "upsample": lambda: [nn.Upsample(scale_factor=2)],
+    "functions": lambda: [Functional()],
     "dropout": lambda: [nn.Dropout(0.3), nn.Conv1d(5, 4, 1)],
 }
 

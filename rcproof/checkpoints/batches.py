@@ -15,6 +15,8 @@ from rcproof.network.network import Network
 
 #: The answers of a network are compared if all its values together have so many elements at most.
 MOST_ELEMENTS = 1 << 26
+#: Networks of more steps are not tried at all: without values a step takes about a millisecond.
+_MOST_STEPS = 3000
 #: Examples that a network is tried with where its file leaves their number open.
 _NUMBERS = (2, 1, 3, 4, 5, 6, 7, 8, 10, 16, 32, 64)
 
@@ -27,6 +29,8 @@ def follows(
     ``shapes`` of the inputs without the batch. The network is run without values first, so that sizes in a file cost
     no memory; then with ``batch`` examples and one more.
     """
+    if len(network.rcproof_graph().nodes) > _MOST_STEPS:
+        return None
     ghost = _ghost(network)
     graph = trace(network, network.input_count)
     recorder = Recorder(ghost, graph, owner=network)
@@ -60,12 +64,14 @@ def check_runs(
     """A :class:`~rcproof.errors.CheckpointError` if the steps of a file do not fit the inputs that it states.
 
     The network is run without values, for ``batch`` examples, or any of ``_NUMBERS`` where the file leaves that open:
-    its constants may still fix it. What torch cannot run so is not judged.
+    its constants may still fix it. What torch cannot run so, or has very many steps, is not judged.
     """
+    if len(network.rcproof_graph().nodes) > _MOST_STEPS:
+        return
     ghost, reason = _ghost(network), ""
     for count in _NUMBERS if batch is None else (batch,):
-        empty = [torch.empty((count, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]
         try:
+            empty = [torch.empty((count, *s), dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)]
             with torch.no_grad():
                 ghost(*empty)
             return

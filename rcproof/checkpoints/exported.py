@@ -21,7 +21,7 @@ from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 
 #: A graph has at most so many steps.
-MOST_STEPS = 200_000
+MOST_STEPS = 50_000
 
 #: Functions whose result shares memory with their argument: what is written into one is seen in the other.
 _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "expand", "expand_as", "permute", "transpose", "t",
@@ -112,6 +112,7 @@ class Program(Shaper):
         self.calls = module["module_call_graph"]
         self.env: dict[str, Any] = {}
         self.roots: dict[str, str] = {}  # of values that share memory
+        self.sharing: dict[str, list[str]] = {}  # the same, by root, without those that nothing needs any more
         self.inputs: list[str] = []
         self.notes: list[str] = []
         self.path = ""  # of the module that the step at hand was in
@@ -291,6 +292,7 @@ class Program(Shaper):
         root = self.roots.get(source, source)
         for name in made:
             self.roots[name] = root
+        self.sharing.setdefault(root, [root]).extend(made)
         if not written:
             return
         if root == "":
@@ -299,9 +301,8 @@ class Program(Shaper):
                 got="one that writes into an input, a weight or a statistic",
                 fix=f"call .eval() before exporting; {_DECOMPOSE}",
             )
-        others = [n for n, r in self.roots.items() if r == root and n not in (source, *made)]
-        others += [root] if root != source else []
-        if any(last.get(n, -1) > at for n in others):
+        self.sharing[root] = [n for n in self.sharing[root] if last.get(n, -1) > at]
+        if set(self.sharing[root]) - {source, *made}:
             what = f"step {target.removeprefix('torch.ops.')}"
             raise CheckpointError(what, got="one that writes into a part of another value", fix=_DECOMPOSE)
         self.env[source] = self.env[made[0]]

@@ -27,6 +27,8 @@ _FOLDED = ("pointwise", "reduce", "along", "join", "permute", "insert", "squeeze
 
 #: A constant may be this much larger than those it is worked out from, or of so many elements.
 _GROWTH, _ELEMENTS = 16, 1 << 16
+#: All of them together may have this many times the elements of the constants in the file, or so many elements.
+_ALL_GROWTH, _ALL_ELEMENTS = 16, 1 << 24
 
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _DEPTH, _LENGTH = 30, 200
@@ -88,6 +90,8 @@ class Importer(GraphBuilder):
         self._consts: dict[str, Const] = {}
         self._counts: dict[str, int] = {}
         self._parameters: dict[int, Tensor] = {}
+        self._given: dict[int, int] = {}  # elements of the constants of the file that others were worked out from
+        self._worked = 0  # elements of those others
         self._derived: dict[Any, tuple[Any, Any]] = {}  # with what it is derived from, so that identities stay
 
     # -- values ------------------------------------------------------------------------------------------
@@ -138,8 +142,13 @@ class Importer(GraphBuilder):
                 raise CheckpointError(f"a step {op.name} on constants cannot be worked out", got=reason) from None
 
         shapes = [t for t in _leaves(run(lambda t: t.to("meta"))) if isinstance(t, Tensor)]
-        if sum(t.numel() for t in shapes) > max(_ELEMENTS, _GROWTH * sum(c.tensor.numel() for c in consts)):
+        size = sum(t.numel() for t in shapes)
+        if size > max(_ELEMENTS, _GROWTH * sum(c.tensor.numel() for c in consts)):
             return None
+        self._given |= {id(c.tensor): c.tensor.numel() for c in consts if c.name}
+        if self._worked + size > max(_ALL_ELEMENTS, _ALL_GROWTH * sum(self._given.values())):
+            return None
+        self._worked += size
         return _wrap(run(lambda t: t))
 
     def derived(self, const: Const, how: str, make: Callable[[Tensor], Tensor]) -> Const:

@@ -18,7 +18,7 @@ from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 
 #: A graph has at most so many steps, functions opened, and functions call each other at most so deep.
-MOST_STEPS, DEEPEST = 200_000, 20
+MOST_STEPS, DEEPEST = 50_000, 20
 
 _STANDARD = ("", "ai.onnx")
 _BOOLEAN = ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not", "IsNaN")

@@ -6,14 +6,17 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from rcproof.checkpoints.batches import check_runs
 from rcproof.checkpoints.imported import Imported, ReadOptions
-from rcproof.checkpoints.native import KEY, is_safetensors, load, read_header, safetensors_metadata
+from rcproof.checkpoints.native import KEY, Header, is_safetensors, load, read_header, safetensors_metadata
 from rcproof.checkpoints.state_dicts import build_model, load_into, read_pickle, read_state_dict
 from rcproof.conjoined import Conjoined
 from rcproof.errors import CheckpointError
 from rcproof.files import PathLike, existing
+from rcproof.network.network import Network
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -89,8 +92,9 @@ def read_model(path: PathLike, options: ReadOptions | None = None) -> Imported:
     kind = format_of(path)
     if kind == "rcproof" and options.model is None:
         header = read_header(path)
-        shapes = header.input_shapes
-        found = Imported(load(path), FORMATS[kind], shapes=None if shapes is None else tuple(map(tuple, shapes)))
+        found = Imported(load(path), FORMATS[kind], shapes=_stated(header, path))
+        if found.shapes is not None and isinstance(found.model, Network):
+            _check_stated(found.model, found.shapes)
     elif kind == "keras":
         from rcproof.checkpoints.keras import read_keras
 
@@ -114,6 +118,33 @@ def read_model(path: PathLike, options: ReadOptions | None = None) -> Imported:
         _say_representations(found, options.arch)
     found.model.eval()
     return found
+
+
+def _stated(header: Header, path: PathLike) -> tuple[tuple[int, ...], ...] | None:
+    """The input shapes that a file of ours states, which may be anything."""
+    shapes = header.input_shapes
+    if shapes is None:
+        return None
+    if not isinstance(shapes, list) or not all(isinstance(s, list) and all(type(n) is int for n in s) for s in shapes):
+        raise CheckpointError(f"input shapes in {str(path)!r}", got=str(shapes)[:80], expected="lists of whole numbers")
+    return tuple(map(tuple, shapes))
+
+
+def _check_stated(network: Network, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """A :class:`CheckpointError` unless a network of ours runs on inputs of the shapes that its file states.
+
+    Its inputs are numbers or codes; where their representation does not tell, either is right.
+    """
+    floats = (t.dtype for t in [*network.parameters(), *network.buffers()] if t.is_floating_point())
+    number = next(floats, torch.float32)
+    nodes = [node for node in network.rcproof_graph().nodes if node.op == "input"]
+    try:
+        check_runs(network, shapes, [torch.int64 if str(n.rep).startswith("tokens") else number for n in nodes])
+    except CheckpointError as error:
+        try:
+            check_runs(network, shapes, [torch.int64] * len(nodes))
+        except CheckpointError:
+            raise error from None
 
 
 def _from_tensors(path: PathLike, options: ReadOptions) -> Imported:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rcproof.checkpoints.importing import Paths
 from rcproof.checkpoints.keras.model import Array, Call, KerasModel, LayerSpec, Source
 from rcproof.errors import CheckpointError
 from rcproof.network.building import GraphBuilder
@@ -270,7 +271,9 @@ class Site:
         """The elements of a vector that are at these places."""
         if np.array_equal(order, np.arange(len(order))):
             return flat
-        name = f"order_{sum(1 for path in self.graph.tensors if path.startswith(self.path + '_order'))}"
+        key = f" orders {self.path}"  # no path of a layer begins with a space
+        count = self.kept[key] = self.kept.get(key, -1) + 1
+        name = f"order_{count}"
         return self.function("torch.index_select", flat, 1, self.constant(name, torch.from_numpy(order.copy())))
 
     def as_keras(self, value: Value) -> Value:
@@ -353,14 +356,8 @@ def _result(model: KerasModel, results: Sequence[Sequence[Value]], source: Sourc
 
 def _paths(names: Sequence[str] | dict[str, Any]) -> dict[str, str]:
     """A path in the network for each layer: its name, where ``/`` nests and other points do not."""
-    paths: dict[str, str] = {}
-    taken: set[str] = set()
+    paths, free = dict[str, str](), Paths()
     for name in names:
         parts = ["".join(c if c.isalnum() or c in "_-" else "_" for c in part) or "_" for part in name.split("/")]
-        path, count = ".".join(parts), 1
-        while any(path == t or path.startswith(t + ".") or t.startswith(path + ".") for t in taken):
-            count += 1
-            path = f"{'.'.join(parts)}_{count}"
-        taken.add(path)
-        paths[name] = path
+        paths[name] = free.free([".".join(parts)])
     return paths

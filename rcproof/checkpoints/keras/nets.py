@@ -10,7 +10,7 @@ from rcproof.errors import CheckpointError
 
 #: Networks nested deeper, and calls beyond this many, are refused.
 DEEPEST = 20
-MOST_CALLS = 100_000
+MOST_CALLS = 20_000
 
 
 @dataclass(frozen=True)

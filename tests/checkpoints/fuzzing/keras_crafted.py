@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def one(kind: str, shape: tuple[Any, ...] = (10, 4), **config: Any) -> Config:
 def line(count: int, kind: str = "Activation", **config: Any) -> Config:
     config = config or {"activation": "relu"}
     names = ["x", *(f"n{i}" for i in range(count))]
-    return net(given(10, 4), *(layer(kind, b, [a], **config) for a, b in zip(names, names[1:], strict=False)))
+    return net(given(10, 4), *(layer(kind, b, [a], **config) for a, b in pairwise(names)))
 
 
 def again(count: int) -> Config:
@@ -51,7 +52,7 @@ def again(count: int) -> Config:
 
 def doubling(depth: int, kind: str) -> Config:
     names = ["x", *(f"n{i}" for i in range(depth))]
-    return net(given(10, 4), *(layer(kind, b, [a, a]) for a, b in zip(names, names[1:], strict=False)))
+    return net(given(10, 4), *(layer(kind, b, [a, a]) for a, b in pairwise(names)))
 
 
 def towers(depth: int) -> Config:
@@ -78,9 +79,49 @@ def inside(depth: int, kind: str = "Sequential") -> Config:
 
 
 ODD_NAMES = (
-    *("../../escape", "/etc/hostname", "..", ".", "", "a/../../b", "a/b/c", "a.b", "a..b", "\x1b[31mred", "a\nb", "a\0b"),
-    *("A" * 199, "A" * 5000, "é漢字", "\u202e", "\ud800", "__class__", "__dict__", "forward", "train", "eval", "parameters"),
-    *("_modules", "weight", "0", "net", "rcproof_graph", "replan", "_layout", "plan", "self", "None", "%s", "{}", "[bold]"),
+    *(
+        "../../escape",
+        "/etc/hostname",
+        "..",
+        ".",
+        "",
+        "a/../../b",
+        "a/b/c",
+        "a.b",
+        "a..b",
+        "\x1b[31mred",
+        "a\nb",
+        "a\0b",
+    ),
+    *(
+        "A" * 199,
+        "A" * 5000,
+        "é漢字",
+        "\u202e",
+        "\ud800",
+        "__class__",
+        "__dict__",
+        "forward",
+        "train",
+        "eval",
+        "parameters",
+    ),
+    *(
+        "_modules",
+        "training",
+        "weight",
+        "0",
+        "net",
+        "rcproof_graph",
+        "replan",
+        "_layout",
+        "plan",
+        "self",
+        "None",
+        "%s",
+        "{}",
+        "[bold]",
+    ),
 )
 
 HUGE: dict[str, Config] = {
@@ -141,10 +182,15 @@ def configurations(marker: str) -> dict[str, Config | str]:
         "no layers": net(x) | {"config": {"name": "n", "layers": [], "input_layers": [], "output_layers": []}},
         "a Sequential of nothing": {"class_name": "Sequential", "config": {"name": "s", "layers": []}},
         "a line of 3,000": line(3000),
+        "a line of 15,000": line(15_000),
         "a line of 20,000": line(20_000),
+        "a line of 5,000 shapes": line(5000, "Reshape", target_shape=[10, 4]),
+        "a line of 4,999 axes": line(4999, "Permute", dims=[2, 1]),
+        "190 names that come out alike": net(x, *(layer("Flatten", "?" * i, ["x"]) for i in range(1, 190))),
         "a line of 2,000 dropouts": line(2000, "Dropout", rate=0.5),
         "a line of 1,500 Lambdas": line(1500, "Lambda", function=[code, None, None], function_type="lambda"),
         "3,000 calls of one layer": again(3000),
+        "15,000 calls of one layer": again(15_000),
         "60,000 calls of one layer": again(60_000),
         "doubled 60 times by Add": doubling(60, "Add"),
         "doubled 60 times by Concatenate": doubling(60, "Concatenate"),

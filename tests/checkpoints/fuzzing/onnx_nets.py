@@ -37,11 +37,13 @@ def seed() -> bytes:
 
     node = helper.make_node
     nodes = [
-        node("Conv", ["x", held("conv.weight", 6, 4, 5), held("conv.bias", 6)], ["a"], "conv", pads=[2, 2], kernel_shape=[5]),
+        node("Conv", ["x", held("conv.weight", 6, 4, 5), held("conv.bias", 6)], ["a"], "conv", pads=[2, 2],
+             kernel_shape=[5]),
         node("BatchNormalization", ["a", held("norm.weight", 6), held("norm.bias", 6), held("norm.mean", 6),
              held("norm.var", values=np.full(6, 0.7, "<f4"))], ["b"], "norm", epsilon=1e-3),
         node("Relu", ["b"], ["c"]),
-        node("Conv", ["c", held("next.weight", 6, 6, 3)], ["d"], "next", dilations=[2], pads=[2, 2], strides=[1], group=1),
+        node("Conv", ["c", held("next.weight", 6, 6, 3)], ["d"], "next", dilations=[2], pads=[2, 2],
+             strides=[1], group=1),
         node("Add", ["c", "d"], ["e"]),
         node("Slice", ["e", held("from", values=np.array([2])), held("to", values=np.array([14])),
              held("axis", values=np.array([2]))], ["f"]),
@@ -142,7 +144,8 @@ def crafted(secret: str) -> dict[str, Any]:
         "a line of 5,000": small(*chain, node("Relu", ["v5000"], ["y"])),
         "doubled 60 times": small(*sums, node("Relu", ["v60"], ["y"])),
         "joined 60 times": small(*joins, node("Relu", ["v60"], ["y"])),
-        "constants joined 40 times": small(*folds, node("Add", ["x", "w40"], ["y"]), tensors=[numbers("w0", [1.0], "<f4")]),
+        "constants joined 40 times": small(*folds, node("Add", ["x", "w40"], ["y"]),
+                                              tensors=[numbers("w0", [1.0], "<f4")]),
         "padding of 2^40": small(node("Pad", ["x", "p"], ["y"]), tensors=[numbers("p", [0, 0, 2**40, 0, 0, 2**40])]),
         "tiled 2^40 times": small(node("Tile", ["x", "p"], ["y"]), tensors=[numbers("p", [1, 2**40, 1])]),
         "a constant tiled": small(node("Tile", ["w", "p"], ["t"]), node("Add", ["x", "t"], ["y"]),

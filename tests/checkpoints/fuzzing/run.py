@@ -77,7 +77,8 @@ def results(seed: int, begin: int, end: int, seconds: float = SECONDS) -> Iterat
                 raise RuntimeError(f"the fuzzing itself failed: {text[-3000:]}")
             begin = at["begin"] + 1
             why = f"more than {seconds:g} seconds" if "Timeout (" in text else f"the process ended with {code}"
-            yield {"number": at["begin"], "format": at["format"], "what": at["what"], "outcome": "failure", "seconds": seconds,
+            yield {"number": at["begin"], "format": at["format"], "what": at["what"], "outcome": "failure",
+                   "seconds": seconds,
                    "entries": 1, "megabytes": 0.0, "why": f"{why}: {_stack(text)}"}  # fmt: skip
 
 
@@ -128,7 +129,14 @@ def main() -> int:
 
 def _show(chosen: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Table
 
     console = Console()
@@ -154,7 +162,18 @@ def _show(chosen: argparse.Namespace) -> int:
         parallel(chosen.seed, chosen.count, chosen.seconds, chosen.workers, seen)
     outcomes = ("refused", "same", "another", "unfit", "failure")
     table = Table(title=f"{len(found)} files, seed {chosen.seed}, {time.monotonic() - started:.0f} s")
-    for name in ("format", "files", "tries", "refused", "same answer", "another network", "unfit", "failures", "most s", "most MB"):
+    for name in (
+        "format",
+        "files",
+        "tries",
+        "refused",
+        "same answer",
+        "another network",
+        "unfit",
+        "failures",
+        "most s",
+        "most MB",
+    ):
         table.add_column(name, justify="left" if name == "format" else "right", no_wrap=name == "format")
     names = [*dict.fromkeys(t["format"] for t in sorted(found, key=lambda t: t["number"])), "all"]
     for name in names:

@@ -8,7 +8,21 @@ import random
 from typing import Any
 
 NAMES = (
-    *("", "x", "..", "../../escape", "/etc/hostname", "C:\\x", "a/b", "a.b", ".", "a\0b", "%s%n", "\x1b[31m\x07", "a\nb"),
+    *(
+        "",
+        "x",
+        "..",
+        "../../escape",
+        "/etc/hostname",
+        "C:\\x",
+        "a/b",
+        "a.b",
+        ".",
+        "a\0b",
+        "%s%n",
+        "\x1b[31m\x07",
+        "a\nb",
+    ),
     *("é漢字", "\u202eabc", "\ud800", "__class__", "__init__", "forward", "train", "weight", "_modules", "net", "0"),
     *("A" * 5000, "os.system", "builtins.eval", "torch.load", "posix>system", "tests.checkpoints.fuzzing", "nan"),
 )
@@ -18,11 +32,48 @@ WORDS = (
     *("Bidirectional", "TimeDistributed", "Reshape", "Embedding", "Concatenate", "float64", "bfloat16", "F16", "I64"),
 )
 NUMBERS: tuple[Any, ...] = (
-    *(0, 1, -1, 2, 3, 4, 7, 8, 100, 1000, -1000, 65536, 10**6, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**30),
+    *(
+        0,
+        1,
+        -1,
+        2,
+        3,
+        4,
+        7,
+        8,
+        100,
+        1000,
+        -1000,
+        65536,
+        10**6,
+        2**31 - 1,
+        2**31,
+        2**32,
+        2**63 - 1,
+        2**63,
+        2**64,
+        10**30,
+    ),
     *(0.0, -0.0, 0.5, 1.5, -1.5, 1e-320, 1e38, 1e308, float("nan"), float("inf"), -float("inf")),
 )
 THINGS: tuple[Any, ...] = (
-    *(None, True, False, [], {}, [[]], [None], [0], [1], [-1], [1, 1], [2, 2, 2], [10**9], [None, None], [[1, 1], [1, 1]]),
+    *(
+        None,
+        True,
+        False,
+        [],
+        {},
+        [[]],
+        [None],
+        [0],
+        [1],
+        [-1],
+        [1, 1],
+        [2, 2, 2],
+        [10**9],
+        [None, None],
+        [[1, 1], [1, 1]],
+    ),
     *({"a": 1}, {"class_name": "Dense", "config": {}}, {"class_name": "__tuple__", "items": [1, 2]}, [1] * 300),
     *({"class_name": "Lambda", "config": {"function": ["4wAAAAA=", None, None]}}, {"ref": "x"}, {"tuple": [1]}),
     *({"as_int": 5}, {"as_tensor": {"name": "x"}}, {"as_none": True}, {"as_expr": {"expr_str": "__import__('os')"}}),
@@ -37,7 +88,9 @@ def odd(rng: random.Random, old: Any) -> Any:
     if isinstance(old, int) and rng.random() < 0.5:
         return rng.choice((old + 1, old - 1, old * 2, -old, old // 2, old * 1000, float(old), str(old), [old], None))
     if isinstance(old, str) and rng.random() < 0.3:
-        return rng.choice((old + "_", old[:-1], old.upper(), old * 50, old + "\0", old + "/x", [old], old.encode().hex()))
+        return rng.choice(
+            (old + "_", old[:-1], old.upper(), old * 50, old + "\0", old + "/x", [old], old.encode().hex())
+        )
     if isinstance(old, list) and old and rng.random() < 0.6:
         made = copy.deepcopy(old)
         at = rng.randrange(len(made))

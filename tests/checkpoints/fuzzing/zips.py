@@ -123,7 +123,7 @@ def _more(**entries: bytes) -> Trick:
 #: By name; each takes the entries, the name of one that matters, and a path at which nothing must ever be.
 TRICKS: dict[str, Trick] = {
     "names that lead out": lambda c, n, o: zipped(
-        c, more={"../../escape": b"x", f"{o}-absolute": b"x", "C:\\escape": b"x", "a/../../../escape": b"x", "//x": b"x"}
+        c, more={"../../escape": b"x", f"{o}-absolute": b"x", "C:\\escape": b"x", "a/../../../escape": b"x"}
     ),
     "only names that lead out": lambda c, n, o: zipped({f"../../{k}": v for k, v in c.items()}),
     "absolute names": lambda c, n, o: zipped({f"{o}/{k}": v for k, v in c.items()}),

@@ -335,6 +335,9 @@ class _Reader:
             attach(network, name, self.tensor(key), persistent=key not in self.transient)
         if wanted:
             raise CheckpointError(f"tensors missing from {str(self.path)!r}", got=", ".join(sorted(wanted)[:5]))
+        for name, tensor in _tensors(network):
+            if tensor.is_meta:  # a weight by the description and a statistic by its layer, or the other way round
+                raise CheckpointError(f"tensor {prefix + name!r} of {str(self.path)!r}", got="one of another kind")
         for node in graph.nodes:
             if node.op == "tensor":
                 find_tensor(network, node.target)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rcproof.checking.container import opened
 from rcproof.checking.described import Claimed, canonical, documents, read_claims
 from rcproof.checking.examples import follow
@@ -128,7 +130,7 @@ def _conditions(claimed: Claimed, pairing: Pairing, traced: Mapping[str, Traced]
     lifted = {name: traced[other] for name, other in pairing.lifted.items()}
     for node in claimed.graph.nodes:
         value = lifted.get(node.name)
-        if value is None and node.op != "merge" and node.name not in pairing.finals:
+        if node.op == "merge" and node.name not in pairing.merges:
             raise Refusal(f"no output depends on step {node.name!r}")
         check_labels(node, value, [lifted[r] for r in node.refs() if r in lifted], claimed.layers)
         if node.op == "merge":
@@ -191,15 +193,21 @@ def _check_closed(node: Node, closed: Representation | None, lifted: Mapping[str
     if node.op == "module" and type(claimed.layers[node.target]) in POINTWISE:
         family = "pointwise"
     alone = family == "cast" or not any(lifted[r].tensors for r in reads[1:])
-    fine = family in ("pointwise", "identity", "cast") and closed is not None and closed.signs is None
-    if not fine or not alone or closed is None or closed.tokens or node.rep is None or node.rep != str(closed):
+    if closed is None or node.rep != str(closed) or not alone or not _commutes(family, closed, lifted[node.name]):
         raise Refusal(f"step {node.name!r} is said to transform by {node.rep}, which no lemma covers")
+
+
+def _commutes(family: str, closed: Representation, value: Traced) -> bool:
+    """Whether functions of a family commute with ρ on a closed value, ``value`` being what they give."""
+    if family == "cast" and (closed.signs is not None or closed.tokens):
+        known = value.dtype is not None and value.dtype is not torch.bool  # which has neither signs nor codes
+        return known and not (closed.tokens and value.dtype.is_floating_point)  # type: ignore[union-attr]
+    plain = closed.signs is None and not closed.tokens
+    return family in ("identity", "cast") or (family == "pointwise" and plain)
 
 
 def _proof(claimed: Claimed) -> list[tuple[str, str]]:
     steps = claimed.certificate["proof"]
-    if not isinstance(steps, dict) or not steps:
-        raise Refusal("the certificate carries no proof")
     proved = _proved(json.dumps(claimed.document["net"]["graph"]), json.dumps(steps))
     return [(f"{proved.steps} steps, {len(proved.used)} lemmas", "")]
 

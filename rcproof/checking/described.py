@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,9 +136,13 @@ def documents(container: Container, path: PathLike) -> tuple[dict[str, Any], dic
 
 
 def read_claims(document: dict[str, Any], certificate: dict[str, Any]) -> Claimed:
-    """Both networks. Refusal or RcproofError for what cannot be; CheckpointError where the form is not kept."""
+    """Both networks. Refusal for what cannot be; CheckpointError where the form is not kept."""
     try:
         return _read(document, certificate)
+    except CheckpointError:
+        raise
+    except RcproofError as problem:  # of a layer or a representation
+        raise Refusal(str(problem)) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, RuntimeError) as error:
         raise CheckpointError("the certificate is damaged", got=f"{type(error).__name__}: {str(error)[:120]}") from None
 
@@ -153,8 +158,10 @@ def _read(document: dict[str, Any], certificate: dict[str, Any]) -> Claimed:
         _sizes(row["shape"])
     if certificate["statement"] != STATEMENT or certificate["not_covered"] != NOT_COVERED:
         raise Refusal("the certificate says in words what its schema does not")
-    if not isinstance(certificate["checks"], dict) or not isinstance(certificate["versions"], dict):
-        raise TypeError("checks and versions are no records")
+    records = (certificate[k] for k in ("checks", "versions", "proof", "parameters"))
+    if not all(isinstance(record, dict) for record in (*records, document["sha256"], *certificate["nodes"])):
+        raise TypeError("a record that is none")
+    _texts(certificate["lifted"], "lifted")
     net = document["net"]
     graph, layers, specs = _network(net["graph"], net["layers"])
     if net["layout"] not in LAYOUTS:
@@ -192,7 +199,7 @@ def read_source(said: Any) -> Source:
     and KeyError, TypeError and their kin where the form is not kept.
     """
     _fields(said, _SOURCE, "the source")
-    graph, layers, specs = _network(said["graph"], said["layers"])
+    graph, layers, specs = _one_strand(said["graph"], said["layers"])
     for path, layer in layers.items():
         if not is_ordinary(layer):
             raise Refusal(f"layer {path!r} of the source is a {type(layer).__name__}, which is no layer of one strand")
@@ -217,7 +224,7 @@ def read_source(said: Any) -> Source:
             final_specs.append({})
             continue
         _fields(final, {"graph", "layers"} if "free" not in final else {"graph", "layers", "free"}, "a final step")
-        follows, own, described = _network(final["graph"], final["layers"])
+        follows, own, described = _one_strand(final["graph"], final["layers"])
         for path, spec in described.items():
             if known.setdefault(path, spec) != spec:
                 raise Refusal(f"layer {path!r} after the merge is described in two ways")
@@ -261,8 +268,12 @@ def branch_prefix(graph: Graph, stated: Iterable[str]) -> str:
 def _network(graph: Any, layers: Any) -> tuple[Graph, dict[str, nn.Module], Layers]:
     """A graph and its layers in eval mode, in canonical form, and the layers as data with every argument filled in."""
     found = Graph.from_json(graph)
-    if found.to_json() != graph:
+    if not _alike(found.to_json(), graph):
         raise Refusal("a graph is not in the form in which graphs are written")
+    for n in found.nodes:
+        bare = n.op in ("input", "tensor") and (n.args or n.kwargs or (n.op == "input" and n.target))
+        if bare or (n.op == "attribute" and (len(n.args) != 1 or n.kwargs)):
+            raise Refusal(f"step {n.name!r} says more than a step of its kind can")
     made, specs = {}, {}
     for path, spec in layers.items():
         if not all(path.split(".")):
@@ -270,11 +281,12 @@ def _network(graph: Any, layers: Any) -> tuple[Graph, dict[str, nn.Module], Laye
         _fields(spec, {"type", "args"}, f"layer {path!r}")
         made[path] = layer_from_json(path, spec).eval()
         specs[path] = layer_to_json(path, made[path])
+        written = specs[path]["args"]
         for key, value in spec["args"].items():
-            if specs[path]["args"].get(key, value) != value or type(specs[path]["args"].get(key, value)) is not type(
-                value
-            ):
+            if not _alike(written.get(key, value), value):
                 raise Refusal(f"layer {path!r}: {key} = {value!r} is not in the form in which layers are written")
+        if spec["type"].startswith("rcproof.") and set(spec["args"]) != set(written):  # torch's may be of another torch
+            raise Refusal(f"layer {path!r} does not say all that it is")
     called = {n.target for n in found.nodes if n.op == "module"}
     if called != set(made):
         raise Refusal(f"layer {min(called ^ set(made))!r} is described and not called, or called and not described")
@@ -282,6 +294,16 @@ def _network(graph: Any, layers: Any) -> tuple[Graph, dict[str, nn.Module], Laye
         outer = next((p for p in _parents(path) if p in made), None)
         if outer is not None:
             raise Refusal(f"layer {path!r} would stand inside layer {outer!r}")
+    return found, made, specs
+
+
+def _one_strand(graph: Any, layers: Any) -> tuple[Graph, dict[str, nn.Module], Layers]:
+    """A network whose steps say nothing of strands."""
+    found, made, specs = _network(graph, layers)
+    for n in found.nodes:
+        labels = {"tensor": ("free tensor", "T2"), "attribute": ("size", "T2")}.get(n.op, ("", ""))
+        if n.op == "merge" or n.kind != "merged" or n.stacked or n.rep or (n.rule, n.lemma) != labels or n.conditions:
+            raise Refusal(f"step {n.name!r} of the source speaks of strands")
     return found, made, specs
 
 
@@ -341,6 +363,11 @@ def _fields(record: Any, known: set[str], what: str) -> None:
     missing, more = sorted(known - set(record)), sorted(set(record) - known)
     if missing or more:
         raise KeyError(f"{what} {'lacks' if missing else 'has'} {(missing or more)[0]!r}"[:100])
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """The same JSON, in which 1, 1.0 and true are three things."""
+    return json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
 
 
 def _sizes(shape: Any) -> list[int]:

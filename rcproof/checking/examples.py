@@ -9,7 +9,7 @@ written is refused too: then the order of the steps would matter, or there would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,10 +45,10 @@ def follow(
                     raise Refusal(f"input {node.name!r} has no shape")
                 for held, batch in zip(values, BATCHES, strict=True):
                     held[node.name] = meta_input(batch, shape, coded)
-                traced[node.name] = Traced((BATCHES[0], *shape), 0)
+                traced[node.name] = Traced((BATCHES[0], *shape), 0, values[0][node.name].dtype)
                 continue
             step = _step(node, traced, values[0])
-            problem = purity_problem(step) if node.op == "call" else ""
+            problem = _judged(purity_problem, step) if node.op == "call" else ""
             if problem:
                 raise Refusal(f"step {node.name!r} ({node.target}): {problem}")
             for held in values:
@@ -104,18 +104,26 @@ def _found(
     varying = [r for r in reads if r.depends_on_count]
     if not any(r.carries for r in reads):
         if found.tensors:
-            problem = batch_constant(step) if found.carries or varying else ""
+            problem = _judged(batch_constant, step) if found.carries or varying else ""
         else:
             return _number(step, found, bool(varying))
     elif node.op == "module":
-        problem = layer_problem(step, layers[node.target])
+        problem = _judged(layer_problem, step, layers[node.target])
     else:
-        problem = function_problem(step)
+        problem = _judged(function_problem, step)
     if not problem and varying and not _only_sizes(step):
         problem = "its result depends on how many examples there are"
     if problem:
         raise Refusal(f"step {node.name!r} ({node.target}): {problem}")
     return found
+
+
+def _judged(judge: Callable[..., str], *what: Any) -> str:
+    """What a judge of steps says; it need not know every way in which arguments can be wrong."""
+    try:
+        return judge(*what)
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError):
+        return "its arguments are not understood"
 
 
 def _only_sizes(step: Step) -> bool:
@@ -161,7 +169,7 @@ def _trace(one: Any, two: Any, name: str) -> Traced:
         moved = [i for i, (m, n) in enumerate(zip(a, b, strict=False)) if m != n]
         if len(a) != len(b) or len(moved) > 1 or any((a[i], b[i]) != BATCHES for i in moved):
             raise Refusal(f"step {name!r} makes shapes {a} and {b} of {BATCHES[0]} and {BATCHES[1]} examples")
-        return Traced(a, moved[0] if moved else None)
+        return Traced(a, moved[0] if moved else None, one.dtype)
     if isinstance(one, tuple | list):
         if len(one) != len(two):
             raise Refusal(f"step {name!r} makes {len(one)} values of {BATCHES[0]} examples, {len(two)} of {BATCHES[1]}")

@@ -139,6 +139,8 @@ def _along(step: Step) -> str:
         return _pointwise(step)
     if len(step.carrying) != 1 or not step.x.carries or step.x.shape is None:
         return "more than its first argument depends on the input"
+    if op.family == "reduce" and not all(isinstance(v, bool) for v in step.values[op.dim + 1 :]):
+        return "its arguments are not understood"
     names = ("dim", "axis", "dims")
     dims = step.dims(op.dim, step.x.rank, *names)
     if not step.given(op.dim, *names) and op.default is not None and op.default is not ...:
@@ -167,7 +169,7 @@ def _moves_axes(step: Step) -> str:
 
 def _squeeze(step: Step) -> str:
     dims = step.dims(1, step.x.rank, "dim")
-    if dims is None:
+    if dims is None or len(step.values) > 2:  # squeeze(1, 0) drops both
         return "without an axis it also drops that of a single example"
     return "it drops the axis of the examples" if step.x.axis in dims else _moves_axes(step)
 

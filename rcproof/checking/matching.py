@@ -47,13 +47,32 @@ def match(claimed: Claimed) -> Pairing:
             raise Refusal(f"the merge of output {i} has other arguments than one value")
         pairing.merges.append(merged)
         _walk(theirs, node.args[0].name, mine, source.outputs[i], pairing.lifted, places)
-    for name, other in places.items():  # inputs that no output depends on
+    for name, other in places.items():
         pairing.lifted.setdefault(name, other)
+    for node in result.nodes:  # steps that no output depends on are those of the source too, by their names
+        name = node.name
+        if name not in pairing.lifted and name not in pairing.finals and name not in pairing.merges:
+            if name in mine:
+                _walk(theirs, name, mine, name, pairing.lifted, places)
+            else:
+                _unused_final(theirs, name, said.finals, pairing)
     return pairing
 
 
+def _unused_final(theirs: Mapping[str, Node], name: str, finals: Sequence[Graph | None], pairing: Pairing) -> None:
+    """Pair a step after the merge that its output does not depend on; its name ends in the number of the output."""
+    base, _, number = name.rpartition("_")
+    for i, final in enumerate(finals):
+        own = {} if final is None else {n.name: n for n in final.nodes}
+        if number == str(i) and base in own:
+            assert final is not None
+            _final(theirs, name, Graph(final.nodes, [base]), i, pairing.finals, pairing.merges[i])
+            return
+    raise Refusal(f"no output depends on step {name!r}, and the source has no such step")
+
+
 def same_network(one: Graph, two: Graph) -> None:
-    """Raise :class:`~rcproof.checking.examples.Refusal` unless two graphs of one strand are alike but for names."""
+    """Raise :class:`~rcproof.checking.traces.Refusal` unless two graphs of one strand are alike but for names."""
     starts = [[n.name for n in g.nodes if n.op == "input"] for g in (one, two)]
     if one.structure != two.structure or len(starts[0]) != len(starts[1]):
         raise Refusal("they take or return other structures")
@@ -73,8 +92,15 @@ def _inputs(source: Graph, result: Graph, reps: Sequence[str]) -> dict[str, str]
     return {node.name: other.name for node, other in zip(theirs, mine, strict=True)}
 
 
-def _final(theirs: Mapping[str, Node], name: str, final: Graph | None, output: int, finals: dict[str, int]) -> str:
-    """The merged value at the other end of the final steps, which are noted."""
+def _final(
+    theirs: Mapping[str, Node],
+    name: str,
+    final: Graph | None,
+    output: int,
+    finals: dict[str, int],
+    merged: str | None = None,
+) -> str:
+    """The merged value at the other end of the final steps, which are noted; ``merged``, if that is given."""
     if final is None:
         return name
     start = [n.name for n in final.nodes if n.op == "input"]
@@ -83,12 +109,14 @@ def _final(theirs: Mapping[str, Node], name: str, final: Graph | None, output: i
     found: dict[str, str] = {}
     ends: dict[str, None] = {}
     _walk(theirs, name, {n.name: n for n in final.nodes}, final.outputs[0], found, {}, (start[0], ends))
-    if len(ends) != 1:
+    if len(ends) != 1 and not (merged and not ends):
         raise Refusal("the steps after the merge read other than the merged value")
+    if merged and ends and merged not in ends:
+        raise Refusal(f"step {name!r} reads the merged value of another output")
     for step in found:
         if finals.setdefault(step, output) != output:
             raise Refusal(f"step {step!r} makes two outputs")
-    return next(iter(ends))
+    return next(iter(ends), "")
 
 
 def _walk(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rcproof.network.graph import Node
 
 #: Two unusual numbers of examples; no other size changes between the runs.
@@ -26,11 +28,12 @@ class Traced:
     """A value of the network: the shape for the first batch, and the axis of the examples.
 
     ``axis`` is None for what does not depend on the input. ``items``: of a tuple. Of numbers: ``count`` is the number
-    of examples itself; ``varies`` is any number that might depend on it.
+    of examples itself; ``varies`` is any number that might depend on it. ``dtype``: of a tensor.
     """
 
     shape: tuple[int, ...] | None = None
     axis: int | None = None
+    dtype: torch.dtype | None = None
     items: tuple[Traced, ...] | None = None
     count: bool = False
     varies: bool = False

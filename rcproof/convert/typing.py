@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rcproof.convert.trace import EXAMPLE_BATCH
@@ -356,6 +357,20 @@ def _identity(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) 
     return result_info(value, x.axis, x.kind, x.rep)
 
 
+def _cast(op: Op, args: Any, kwargs: Any, carrying: list[Info], value: Any) -> Info:
+    """What is closed stays so if the new dtype can hold what ρ does: change signs, or complement codes."""
+    x = carrying[0]
+    signs, tokens = x.rep is not None and x.rep.signs is not None, x.rep is not None and x.rep.tokens
+    if isinstance(value, Tensor) and ((signs and value.dtype is torch.bool) or (tokens and not is_codes(value))):
+        return result_info(value, x.axis)
+    return result_info(value, x.axis, x.kind, x.rep)
+
+
+def is_codes(value: Tensor) -> bool:
+    """Whether a tensor holds integers."""
+    return not value.is_floating_point() and not value.is_complex() and value.dtype is not torch.bool
+
+
 _TYPERS = {
     "pointwise": _pointwise,
     "reduce": _reduce,
@@ -372,7 +387,7 @@ _TYPERS = {
     "attention": _attention,
     "lookup": _lookup,
     "identity": _identity,
-    "cast": _identity,
+    "cast": _cast,
 }
 
 

@@ -59,14 +59,14 @@ def follows(
 
 
 def check_runs(
-    network: Network, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int | None = None
+    network: nn.Module, shapes: Sequence[Sequence[int]], dtypes: Sequence[torch.dtype], batch: int | None = None
 ) -> None:
     """A :class:`~rcproof.errors.CheckpointError` if the steps of a file do not fit the inputs that it states.
 
     The network is run without values, for ``batch`` examples, or any of ``_NUMBERS`` where the file leaves that open:
     its constants may still fix it. What torch cannot run so, or has very many steps, is not judged.
     """
-    if len(network.rcproof_graph().nodes) > _MOST_STEPS:
+    if sum(len(net.rcproof_graph().nodes) for net in network.modules() if isinstance(net, Network)) > _MOST_STEPS:
         return
     ghost, reason = _ghost(network), ""
     for count in _NUMBERS if batch is None else (batch,):
@@ -83,7 +83,7 @@ def check_runs(
     raise CheckpointError("the network in the file does not run on the inputs that it states", got=reason)
 
 
-def _ghost(network: Network) -> Network:
+def _ghost(network: nn.Module) -> nn.Module:
     """A copy without values."""
     memo: dict[int, Any] = {id(b): b.to("meta") for b in network.buffers()}
     memo |= {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}

@@ -93,7 +93,7 @@ def read_model(path: PathLike, options: ReadOptions | None = None) -> Imported:
     if kind == "rcproof" and options.model is None:
         header = read_header(path)
         found = Imported(load(path), FORMATS[kind], shapes=_stated(header, path))
-        if found.shapes is not None and isinstance(found.model, Network):
+        if found.shapes is not None and isinstance(found.model, Network | Conjoined):
             _check_stated(found.model, found.shapes)
     elif kind == "keras":
         from rcproof.checkpoints.keras import read_keras
@@ -130,19 +130,22 @@ def _stated(header: Header, path: PathLike) -> tuple[tuple[int, ...], ...] | Non
     return tuple(map(tuple, shapes))
 
 
-def _check_stated(network: Network, shapes: tuple[tuple[int, ...], ...]) -> None:
+def _check_stated(model: Network | Conjoined, shapes: tuple[tuple[int, ...], ...]) -> None:
     """A :class:`CheckpointError` unless a network of ours runs on inputs of the shapes that its file states.
 
     Its inputs are numbers or codes; where their representation does not tell, either is right.
     """
-    floats = (t.dtype for t in [*network.parameters(), *network.buffers()] if t.is_floating_point())
+    floats = (t.dtype for t in [*model.parameters(), *model.buffers()] if t.is_floating_point())
     number = next(floats, torch.float32)
-    nodes = [node for node in network.rcproof_graph().nodes if node.op == "input"]
+    if isinstance(model, Conjoined):
+        reps = [str(rep) for rep in model.input_representations(len(shapes))]
+    else:
+        reps = [str(node.rep) for node in model.rcproof_graph().nodes if node.op == "input"]
     try:
-        check_runs(network, shapes, [torch.int64 if str(n.rep).startswith("tokens") else number for n in nodes])
+        check_runs(model, shapes, [torch.int64 if rep.startswith("tokens") else number for rep in reps])
     except CheckpointError as error:
         try:
-            check_runs(network, shapes, [torch.int64] * len(nodes))
+            check_runs(model, shapes, [torch.int64] * len(reps))
         except CheckpointError:
             raise error from None
 

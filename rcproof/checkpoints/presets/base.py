@@ -14,6 +14,7 @@ from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 
 Shape = tuple[int, ...]
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Representations = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -123,6 +124,14 @@ class State:
 
     def __init__(self, arch: str, tensors: Mapping[str, Tensor]) -> None:
         self.arch, self.tensors = arch, dict(tensors)
+        kinds = {t.dtype for t in self.tensors.values() if t.is_floating_point()}
+        if kinds - set(_PRECISIONS):
+            raise self.error(
+                "numbers", got=", ".join(sorted(map(str, kinds))), expected="half, single or double precision"
+            )
+        if len(kinds) > 1:  # torch does not mix them; the wider one holds the others exactly
+            wide = torch.float64 if torch.float64 in kinds else torch.float32
+            self.tensors = {k: t.to(wide) if t.is_floating_point() else t for k, t in self.tensors.items()}
         self._taken: dict[str, Tensor] = {}
 
     @property

@@ -371,12 +371,11 @@ def _forget_peak() -> None:
         file.write("5")
 
 
-def limited(seconds: float) -> None:
-    """Bound what this process may take from here on; a file that takes longer than ``seconds`` ends it."""
+def limited() -> None:
+    """Bound what this process may take from here on."""
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + ADDRESSES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    del seconds
 
 
 def cases(

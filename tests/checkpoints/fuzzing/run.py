@@ -10,12 +10,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 #: A file that takes longer hangs.
 SECONDS = 20.0
+#: What Python runs to try files.
+PROGRAM = ("-m", "tests.checkpoints.fuzzing", "--trying")
 
 
 def trying(seed: int, begin: int, end: int, seconds: float, box: str) -> None:
@@ -28,7 +30,7 @@ def trying(seed: int, begin: int, end: int, seconds: float, box: str) -> None:
 
     judge = Judge(Path(box))
     found = seeds(judge.danger)
-    limited(seconds)
+    limited()
     for number, one, what, files, rng in cases(found, seed, range(begin, end)):
         _say(json.dumps({"begin": number, "format": one.format, "what": what}))
         faulthandler.dump_traceback_later(seconds, exit=True)
@@ -43,7 +45,9 @@ def _say(text: str) -> None:
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-def results(seed: int, begin: int, end: int, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
+def results(
+    seed: int, begin: int, end: int, seconds: float = SECONDS, program: Sequence[str] = PROGRAM
+) -> Iterator[dict[str, Any]]:
     """What became of each file from ``begin`` to ``end``; see :class:`~tests.checkpoints.fuzzing.judge.Verdict`.
 
     A file with which the process died, or which took longer than ``seconds``, is a failure; the next one is tried by
@@ -53,7 +57,7 @@ def results(seed: int, begin: int, end: int, seconds: float = SECONDS) -> Iterat
         with tempfile.TemporaryDirectory(prefix="fuzz") as folder, tempfile.TemporaryFile() as errors:
             words = [str(w) for w in (seed, begin, end, seconds, Path(folder) / "box")]
             process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "tests.checkpoints.fuzzing", "--trying", *words],
+                [sys.executable, "-W", "ignore", *program, *words],
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
             assert process.stdout is not None
@@ -69,6 +73,7 @@ def results(seed: int, begin: int, end: int, seconds: float = SECONDS) -> Iterat
             finally:
                 process.kill()
                 code = process.wait()
+                process.stdout.close()
             if begin >= end:
                 return
             errors.seek(0)

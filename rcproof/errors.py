@@ -41,7 +41,8 @@ class RcproofError(Exception):
         if expected is not None:
             text += f"{';' if got is not None else ':'} expected {_quoted(expected)}"
         if fix:
-            text += f". {fix[0].upper()}{' '.join(fix[1:].split())}"
+            advice = " ".join(fix.split())
+            text += f". {advice[0].upper()}{advice[1:]}"
         super().__init__(text)
         self.problem = problem
         self.got = got

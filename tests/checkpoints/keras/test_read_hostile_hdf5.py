@@ -222,7 +222,7 @@ def test_a_library_that_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (b"", "the HDF5 library stopped with 0"),
+        (b"", "the HDF5 library stopped with"),
         (struct.pack("<Q", 1 << 60), "a header that is too long"),
         (struct.pack("<Q", 4) + b"{{{{", "a header that is damaged"),
         (struct.pack("<Q", 2) + b"{}", "KeyError"),

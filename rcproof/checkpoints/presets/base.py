@@ -14,7 +14,6 @@ from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 
 Shape = tuple[int, ...]
-_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Representations = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -124,14 +123,6 @@ class State:
 
     def __init__(self, arch: str, tensors: Mapping[str, Tensor]) -> None:
         self.arch, self.tensors = arch, dict(tensors)
-        kinds = {t.dtype for t in self.tensors.values() if t.is_floating_point()}
-        if kinds - set(_PRECISIONS):
-            raise self.error(
-                "numbers", got=", ".join(sorted(map(str, kinds))), expected="half, single or double precision"
-            )
-        if len(kinds) > 1:  # torch does not mix them; the wider one holds the others exactly
-            wide = torch.float64 if torch.float64 in kinds else torch.float32
-            self.tensors = {k: t.to(wide) if t.is_floating_point() else t for k, t in self.tensors.items()}
         self._taken: dict[str, Tensor] = {}
 
     @property
@@ -210,8 +201,19 @@ class State:
         if left:
             raise self.error("the file has tensors that this network has no place for", got=", ".join(left[:5]))
         network = graph.network(outputs)
-        network.load_state_dict(self._taken, assign=True)
+        network.load_state_dict(self._in_one_precision(), assign=True)
         return network
+
+    def _in_one_precision(self) -> dict[str, Tensor]:
+        """What was taken, in the widest precision there is, since torch does not mix them."""
+        kinds = {t.dtype for t in self._taken.values() if t.is_floating_point()}
+        if not kinds <= {torch.float16, torch.bfloat16, torch.float32, torch.float64}:
+            told = ", ".join(sorted(map(str, kinds)))
+            raise self.error("numbers", got=told, expected="half, single or double precision")
+        if len(kinds) < 2:
+            return self._taken
+        wide = torch.float64 if torch.float64 in kinds else torch.float32
+        return {key: t.to(wide) if t.is_floating_point() else t for key, t in self._taken.items()}
 
 
 class Steps:

@@ -86,6 +86,10 @@ def twin_problem(path: str, source: Any, result: Any, closed: Representation | N
     if TWINS.get(mine, ("",))[0] != theirs:
         return f"layer {path!r}: {theirs} is not the lift of {mine}"
     given, found = arguments(source), arguments(result)
+    if isinstance(given.get("p"), int):
+        given["p"] = float(given["p"])  # tied dropout holds a float, whatever it was given
+    if type(found.get("coupled", False)) is not bool:
+        return f"layer {path!r}: coupled is {found['coupled']!r}"
     for key, value in found.items():
         if key not in _OWN and (key not in given or not _equal(given[key], value)):
             return f"layer {path!r}: {key} is {value!r}, in the source {given.get(key)!r}"
@@ -93,7 +97,8 @@ def twin_problem(path: str, source: Any, result: Any, closed: Representation | N
         if key == "bias":  # newer torch has norms with a weight and no bias; no twin has
             silent = given["bias"] is bool(given.get("affine", True))
         else:
-            silent = key in _SILENT and (_SILENT[key] is None or given[key] in (_SILENT[key] or ()))
+            values = _SILENT.get(key, ())
+            silent = values is None or any(_equal(given[key], value) for value in values)
         if not silent:
             return f"layer {path!r}: the source has {key} = {given[key]!r}, which the lift does not know"
     return _input_problem(path, theirs, found, closed)
@@ -111,10 +116,10 @@ def same_problem(path: str, one: Any, two: Any) -> str:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Equal, and truth with truth alone, since 1 == True."""
+    """Equal and of one type, as 1, 1.0 and True are not."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _input_problem(path: str, kind: str, args: Mapping[str, Any], closed: Representation | None) -> str:

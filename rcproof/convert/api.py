@@ -17,12 +17,13 @@ from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
 from rcproof.convert.source import branch, describe_source, final_prefixes, named_tensors
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
-from rcproof.errors import ConversionError, RcproofError, TraceError
+from rcproof.errors import ConversionError, RcproofError, TraceError, VerificationError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.network import Network, attach, find_module
 from rcproof.nn.base import TiedLayer
 from rcproof.strand import Representation
 from rcproof.structure import flatten
+from rcproof.symbolic.checker import Refused
 from rcproof.symbolic.networks import network_steps
 from rcproof.verify import InputCase, check_equivalence, check_independence, draw_inputs
 from rcproof.verify.running import answered, prepare
@@ -96,7 +97,7 @@ def convert(conjoined: Conjoined, config: ConvertConfig | None = None) -> Conver
     else:
         shapes = tuple(tuple(s) for s in config.input_shapes)
     model, builder, outputs = _rewrite(conjoined, net, reps, shapes, config)
-    certificate = _certify(conjoined, model, builder, reps, outputs, config.leaves)
+    certificate = _certify(conjoined, model, builder, reps, outputs, config.leaves, config.verify)
     if config.verify:
         checks = _verify(conjoined, model, reps, shapes, config.seed)
         certificate = Certificate(**{**certificate.__dict__, "checks": checks})
@@ -274,6 +275,7 @@ def _certify(
     reps: Sequence[Representation],
     outputs: list[str],
     leaves: Sequence[str],
+    verify: bool,
 ) -> Certificate:
     described = describe_source(conjoined, len(reps), leaves)
     stated = described["tensors"]
@@ -303,10 +305,20 @@ def _certify(
             "total": sum(p.numel() for p in model.parameters()),
         },
         source=described,
-        proof=network_steps(model.rcproof_graph().to_json()),
+        proof=_proof(model, verify),
         lifted=tuple(builder.lifted) + tuple(p for p, t in builder.tensors.items() if t in lifted - tied),
         versions=versions(),
     )
+
+
+def _proof(model: Network, verify: bool) -> dict[str, Any]:
+    """The steps of the representation theorem; unless ``verify``, none where it does not check."""
+    try:
+        return dict(network_steps(model.rcproof_graph().to_json()))
+    except Refused as why:
+        if verify:
+            raise VerificationError("the proof of the conversion does not check", got=why) from None
+        return {}
 
 
 def _verify(

@@ -153,6 +153,7 @@ def _state_dict(file: str) -> dict[str, Any]:
 def _network(file: str, header: Header) -> dict[str, Any]:
     from rcproof.checkpoints import load
     from rcproof.cli.describe import graph_representations, layer_rows, parameter_counts
+    from rcproof.cli.source import count_inputs, header_shapes
     from rcproof.conjoined import Conjoined
 
     model = load(file)
@@ -166,7 +167,7 @@ def _network(file: str, header: Header) -> dict[str, Any]:
         data["inputs"], data["outputs"], data["merge"] = graph_representations(model)
     return {
         **data,
-        "input_shapes": json_safe(header.input_shapes),
+        "input_shapes": json_safe(header_shapes(header, count_inputs(model, ()), file)),
         "layers": layers,
         "parameters": parameter_counts(model, layers),
         "coupled": [row["name"] for row in layers if row["role"] == "coupled"],

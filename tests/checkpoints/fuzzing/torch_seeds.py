@@ -68,10 +68,9 @@ def _oversized(data: bytes, size: int) -> bytes:
     content = zips.members(data)
     name = next(n for n in content if n.endswith("data.pkl"))
     found = pickles.operations(content[name])
-    first = next(i for i, op in enumerate(found) if op == pickles.integer(80))  # conv.weight, 5 by 4 by 4
-    found[first] = pickles.integer(size)
-    shape = next(i for i in range(first, len(found)) if found[i] == pickles.integer(5))
-    found[shape] = pickles.integer(size // 16)
+    place = found.index(pickles.string("cpu"))
+    numbers = [i for i, op in enumerate(found) if i > place and op[:1] in b"KMJ"]  # elements, offset, shape
+    found[numbers[0]], found[numbers[2]] = pickles.integer(size), pickles.integer(size // 16)
     return zips.zipped({**content, name: b"".join(found)})
 
 

@@ -12,6 +12,7 @@ from rcproof.checking.matching import same_network
 from rcproof.checking.traces import Refusal
 from rcproof.checking.twins import same_problem
 from rcproof.network.graph import Graph
+from rcproof.strand import representation
 
 Found = list[tuple[str, str]]
 
@@ -19,8 +20,8 @@ Found = list[tuple[str, str]]
 def compare_sources(said: Source, own: Source) -> Found:
     """(what was compared, why it differs or nothing), step by step and tensor by tensor."""
     found = [
-        ("inputs", "" if said.inputs == own.inputs else f"{', '.join(own.inputs)}, and not {', '.join(said.inputs)}"),
-        ("outputs", "" if said.outputs == own.outputs else "they transform in another way"),
+        ("inputs", _other_actions(said.inputs, own.inputs)),
+        ("outputs", _other_actions(said.outputs, own.outputs)),
         ("merge", "" if said.merge == own.merge else f"{', '.join(own.merge)}, and not {', '.join(said.merge)}"),
         ("graph", _other_network(said.graph, own.graph) or _other_layers(said.specs, own.specs)),
         ("constants", _other_shapes(said.free, own.free)),
@@ -33,6 +34,21 @@ def compare_sources(said: Source, own: Source) -> Found:
                 problem = _other_network(one, two) or _other_layers(said.final_specs[i], own.final_specs[i])
                 found.append((f"final step {i}", problem))
     return found + _tensors(said.tensors, own.tensors)
+
+
+def same_action(a: str, b: str) -> bool:
+    """Whether two representations are one action: ``reversal`` and ``perm:3,2,1,0`` are, on four channels."""
+    one, two = representation(a), representation(b)
+    size = one.size or two.size
+    if one == two or size is None or (one.size or size) != (two.size or size):
+        return one == two
+    rest = [(r.permutation(size), r.signs, r.reverses_length, r.tokens) for r in (one, two)]
+    return rest[0] == rest[1]
+
+
+def _other_actions(said: list[str], own: list[str]) -> str:
+    same = len(said) == len(own) and all(map(same_action, said, own))
+    return "" if same else f"{', '.join(own)}; the certificate speaks of {', '.join(said)}"
 
 
 def _other_network(said: Graph, own: Graph) -> str:

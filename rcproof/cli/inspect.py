@@ -178,15 +178,16 @@ def _network(file: str, header: Header) -> dict[str, Any]:
 
 
 def _summary(certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """The gist of a certificate; whether it is true is for ``verify``."""
-    from rcproof.convert.recheck import certificate_tensors
+    """The gist of a certificate; whether it is true is for ``check``."""
+    from rcproof.convert.certificate import SCHEMA
     from rcproof.errors import CheckpointError
 
-    rows = certificate_tensors(certificate)
     try:
+        if certificate["schema"] != SCHEMA:
+            raise CheckpointError("schema of the certificate", got=repr(certificate["schema"]), expected=SCHEMA)
         how: dict[str, int] = {}
-        for row in rows:
-            how[row["how"]] = how.get(row["how"], 0) + 1
+        for row in certificate["tensors"]:
+            how[str(row["how"])] = how.get(str(row["how"]), 0) + 1
         checks = {
             str(name): bool(report["passed"])
             for name, report in certificate["checks"].items()

@@ -52,8 +52,8 @@ def command(
 
     The options say what SOURCE is, as for `rcproof convert`. At the level numeric, in float64: outputs and input
     gradients agree on inputs of every kind and of every length tried; CONVERTED is equivariant; its two layouts agree;
-    examples of a batch do not influence each other. At every level: both mean the same by the other strand, and every
-    tensor is where the certificate says it came from.
+    examples of a batch do not influence each other. At every level: both mean the same by the other strand, and the
+    certificate of CONVERTED, if it has one, holds and speaks of SOURCE, as `rcproof check --source` finds.
 
     Without CONVERTED, a network that is RCPS or conjoined already is checked by itself: that it is equivariant and not
     constant, which says nothing of what it computes.
@@ -109,7 +109,6 @@ def _compare(source: str, converted: str, options: SourceOptions, wanted: _Wante
         from rcproof.cli.describe import final_names, graph_representations
         from rcproof.cli.source import conjoined_of, header_shapes, known_shapes, read_converted, read_source
         from rcproof.cli.source import count_inputs as count_of
-        from rcproof.convert.recheck import check_certificate
         from rcproof.verify.ladder import Ladder
 
         given = read_source(source, options)
@@ -128,12 +127,15 @@ def _compare(source: str, converted: str, options: SourceOptions, wanted: _Wante
             step("finding the lengths that the source takes")
             ladder, left_out = _climbed(conjoined, network, shapes, reps, (inputs, outputs), wanted, step)
             reports += ladder.reports
-        step("comparing hashes")
+        step("checking the certificate")
         certified = header.certificate is not None
-        if header.certificate is not None:
-            reports.append(check_certificate(header.certificate, conjoined, network))
+        not_covered = ladder.not_covered
+        if certified:
+            report, why = _certificate(converted, conjoined, count, options.leaves)
+            reports.append(report)
+            not_covered += why
         facts = {"source": source, "converted": converted, "level": wanted.level}
-        whole = Ladder(tuple(reports), ladder.bounds, ladder.not_covered, facts)
+        whole = Ladder(tuple(reports), ladder.bounds, not_covered, facts)
         if wanted.report is not None:
             from rcproof.verify.ladder_page import write_page
 
@@ -212,6 +214,21 @@ def _climbed(
     return found, drawn.left_out
 
 
+def _certificate(
+    path: str, conjoined: Conjoined, count: int, leaves: tuple[str, ...]
+) -> tuple[Report, tuple[str, ...]]:
+    """What the checker finds of a file and its source, and why it could not see the source, if so."""
+    from rcproof.checking.check import check_file
+    from rcproof.convert.source import describe_source
+    from rcproof.errors import TraceError
+
+    try:
+        described = describe_source(conjoined, count, leaves)
+    except TraceError as error:
+        return check_file(path).report, (f"whether the certificate speaks of this source, which has no graph: {error}",)
+    return check_file(path, described).report, ()
+
+
 def _trial(conjoined: Conjoined, reps: tuple[Representation, ...], leaves: tuple[str, ...]) -> tuple[Shape, ...]:
     from rcproof.cli.source import shapes_by_trial
 
@@ -230,6 +247,7 @@ def _same_representations(
     conjoined: Conjoined, reps: tuple[Representation, ...], inputs: list[str], outputs: list[str]
 ) -> Report:
     """Whether the two networks mean the same by "the other strand"."""
+    from rcproof.checking.sources import same_action
     from rcproof.verify import Check, Report
 
     pairs = [("inputs", [str(r) for r in reps], inputs)]
@@ -242,15 +260,3 @@ def _same_representations(
         same = len(mine) == len(theirs) and all(same_action(a, b) for a, b in zip(mine, theirs, strict=True))
         checks.append(Check.of(name, 0.0, 0.0) if same else Check.failure(name, detail))
     return Report("same representations", tuple(checks))
-
-
-def same_action(a: str, b: str) -> bool:
-    """Whether two representations are one action: ``reversal`` and ``perm:3,2,1,0`` are, on four channels."""
-    from rcproof.strand import representation
-
-    one, two = representation(a), representation(b)
-    size = one.size or two.size
-    if one == two or size is None or (one.size or size) != (two.size or size):
-        return one == two
-    rest = [(r.permutation(size), r.signs, r.reverses_length, r.tokens) for r in (one, two)]
-    return rest[0] == rest[1]

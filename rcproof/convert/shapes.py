@@ -121,7 +121,7 @@ def _try(
         with torch.no_grad():
             output = recorder.run(*tensors)
     except TraceError as error:
-        return _diagnose(ghost, graph, recorder), str(error)
+        return _diagnose(ghost, graph, recorder), error.problem
     found = _tensors(output)
     if any(t.numel() == 0 for t in found):
         return "short", "an output is empty"

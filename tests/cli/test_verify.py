@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import rcproof
-from rcproof.cli.verify import same_action
+from rcproof.checking.sources import same_action
 from tests.cli.commands import failed, net, run, run_json, saved
 
 

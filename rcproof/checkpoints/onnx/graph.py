@@ -12,7 +12,7 @@ import torch
 
 from rcproof.checkpoints.importing import Const
 from rcproof.checkpoints.importing_shapes import Shaper, Sizes
-from rcproof.checkpoints.onnx_tensors import DTYPES, TensorReader
+from rcproof.checkpoints.onnx.tensors import DTYPES, TensorReader
 from rcproof.errors import CheckpointError
 from rcproof.network.graph import Ref
 from rcproof.network.network import Network
@@ -106,8 +106,7 @@ class Model(Shaper):
 
     def built(self) -> Network:
         """The network."""
-        from rcproof.checkpoints import onnx_layers, onnx_operators, onnx_recurrent, onnx_shapes  # noqa: F401 (rules)
-        from rcproof.checkpoints.onnx import OLDEST_OPSET
+        from rcproof.checkpoints.onnx import OLDEST_OPSET, layers, operators, recurrent, shapes  # noqa: F401 (rules)
 
         if self.opset < OLDEST_OPSET:
             raise CheckpointError(

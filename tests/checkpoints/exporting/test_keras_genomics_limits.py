@@ -17,9 +17,9 @@ from rcproof.checkpoints.exporting import export, keras_genomics, keras_genomics
 from rcproof.convert import Conversion
 from rcproof.errors import CheckpointError, RcproofError, VerificationError
 from rcproof.strand import rc
-from tests.checkpoints.export_nets import FACTORNET, Shapes, conversion, factornet, paper
+from tests.checkpoints.exporting.keras_genomics_oracle import DNA, compare, draw, largest_difference, oracle
+from tests.checkpoints.exporting.nets import FACTORNET, Shapes, conversion, factornet, paper
 from tests.checkpoints.keras.oracles import TOLERANCE
-from tests.checkpoints.keras_genomics_oracle import DNA, compare, draw, largest_difference, oracle
 
 h5py = pytest.importorskip("h5py", reason="Keras files are written with h5py")
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from rcproof.checkpoints.importing import Const, Made
 from rcproof.checkpoints.importing_shapes import Sizes, numbers
-from rcproof.checkpoints.onnx_graph import Model, Step, rule
-from rcproof.checkpoints.onnx_operators import like
+from rcproof.checkpoints.onnx.graph import Model, Step, rule
+from rcproof.checkpoints.onnx.operators import like
 from rcproof.network.graph import Ref
 
 Pads = list[tuple[int, int]]

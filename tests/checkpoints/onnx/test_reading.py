@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from rcproof.checkpoints.onnx import read_onnx
-from rcproof.checkpoints.onnx_graph import RULES, Model, Rule, Step
+from rcproof.checkpoints.onnx.graph import RULES, Model, Rule, Step
 from rcproof.errors import CheckpointError
-from tests.checkpoints.onnx_models import checked, draw, model, node, onnx, saved, weights
+from tests.checkpoints.onnx.models import checked, draw, model, node, onnx, saved, weights
 
 X = {"x": ("n", 4, 10)}
 
@@ -436,7 +436,7 @@ def keras_like(length: int | str = 10) -> tuple[list[Any], dict[str, Any], dict[
 
 
 def test_channels_last_becomes_channels_first(tmp_path: Path) -> None:
-    from tests.checkpoints.onnx_models import run, same
+    from tests.checkpoints.onnx.models import run, same
 
     nodes, inputs, held = keras_like()
     proto = model(nodes, inputs, ["y"], held)
@@ -529,12 +529,12 @@ def test_mutants_of_the_gates_are_caught(
     order: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX has i o f c, torch i f c o."""
-    from rcproof.checkpoints import onnx_recurrent
+    from rcproof.checkpoints.onnx import recurrent
 
-    monkeypatch.setitem(onnx_recurrent._ORDER, "LSTM", order)
+    monkeypatch.setitem(recurrent._ORDER, "LSTM", order)
     with pytest.raises(AssertionError, match="differs"):
         test_recurrent_layers("LSTM", "forward", tmp_path)
-    monkeypatch.setitem(onnx_recurrent._ORDER, "GRU", tuple(i for i in order if i < 3))
+    monkeypatch.setitem(recurrent._ORDER, "GRU", tuple(i for i in order if i < 3))
     if order != (0, 2, 1, 3):
         with pytest.raises(AssertionError, match="differs"):
             test_recurrent_layers("GRU", "bidirectional", tmp_path)

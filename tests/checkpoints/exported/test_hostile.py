@@ -17,7 +17,7 @@ from torch import nn
 from rcproof.checkpoints.exported import read_exported
 from rcproof.checkpoints.imported import Imported
 from rcproof.errors import CheckpointError
-from tests.checkpoints.exported_nets import AUTO, Fn, draw, make, older, program, same
+from tests.checkpoints.exported.nets import AUTO, Fn, draw, make, older, program, same
 
 
 def tried(path: Path) -> Imported | None:

@@ -13,7 +13,7 @@ from torch import nn
 from rcproof import Conjoined, load
 from rcproof.checkpoints.exporting import export, program
 from rcproof.errors import CheckpointError, VerificationError
-from tests.checkpoints.export_nets import (
+from tests.checkpoints.exporting.nets import (
     FACTORNET,
     Shapes,
     cases,

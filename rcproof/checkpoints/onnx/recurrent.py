@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.checkpoints.importing import Const, Made
-from rcproof.checkpoints.onnx_graph import Model, Step, rule
-from rcproof.checkpoints.onnx_layers import hint, own
-from rcproof.checkpoints.onnx_operators import like
+from rcproof.checkpoints.onnx.graph import Model, Step, rule
+from rcproof.checkpoints.onnx.layers import hint, own
+from rcproof.checkpoints.onnx.operators import like
 
 #: Where each gate of torch stands in ONNX.
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rcproof.checkpoints.aten import rule
-from rcproof.checkpoints.exported import Args, Program
+from rcproof.checkpoints.exported.aten import rule
+from rcproof.checkpoints.exported.program import Args, Program
 from rcproof.checkpoints.importing import Const, Made
 from rcproof.network.graph import Ref
 

@@ -8,8 +8,8 @@ import torch
 
 from rcproof.checkpoints.importing import Const
 from rcproof.checkpoints.importing_shapes import Sizes
-from rcproof.checkpoints.onnx_graph import Dims, Model, Step, rule
-from rcproof.checkpoints.onnx_tensors import DTYPES
+from rcproof.checkpoints.onnx.graph import Dims, Model, Step, rule
+from rcproof.checkpoints.onnx.tensors import DTYPES
 from rcproof.network.graph import Ref
 from rcproof.network.ops import OPS
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from rcproof import Conjoined, convert
 from rcproof.checkpoints.imported import Imported
 from rcproof.checkpoints.onnx import read_onnx
-from rcproof.checkpoints.onnx_tensors import TensorReader
+from rcproof.checkpoints.onnx.tensors import TensorReader
 from rcproof.convert import ConvertConfig
 from rcproof.errors import CheckpointError
-from tests.checkpoints import exported_nets as nets
-from tests.checkpoints.exported_nets import another, make
+from tests.checkpoints.exported import nets
+from tests.checkpoints.exported.nets import another, make
 from tests.checkpoints.keras.oracles import keras3
-from tests.checkpoints.onnx_models import model, node, onnx, run, same, saved, weights
+from tests.checkpoints.onnx.models import model, node, onnx, run, same, saved, weights
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 

@@ -23,7 +23,7 @@ from rcproof.network.graph import Ref
 from rcproof.network.network import Network
 from rcproof.nn.recurrent import ACTIVATIONS, Recurrent
 from rcproof.verify.running import flatten
-from tests.checkpoints.export_nets import (
+from tests.checkpoints.exporting.nets import (
     FACTORNET,
     cases,
     close,
@@ -33,7 +33,7 @@ from tests.checkpoints.export_nets import (
     paper,
     without_rcproof,
 )
-from tests.checkpoints.test_export_program import NETS
+from tests.checkpoints.exporting.test_program import NETS
 from tests.convert.holding import cases_of, conversion_of
 from tests.convert.nets import ZOO
 from tests.strategies import randomise

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.verify import draw_inputs
-from tests.checkpoints.export_nets import Shapes
+from tests.checkpoints.exporting.nets import Shapes
 from tests.checkpoints.keras.oracles import TOLERANCE, difference, keras2
 
 DNA = ("reversal",)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rcproof.checkpoints.exported import _DECOMPOSE, Args, Program, Rule
+from rcproof.checkpoints.exported.program import _DECOMPOSE, Args, Program, Rule
 from rcproof.errors import CheckpointError
 
 RULES: dict[str, Rule] = {}
@@ -117,8 +117,8 @@ _SYMBOLIC = {
 
 def run(program: Program, args: Args, target: str) -> Any:
     """What a step gives: a value, several, or ``...`` for a step that only checks."""
-    import rcproof.checkpoints.aten_layers
-    import rcproof.checkpoints.aten_shapes  # noqa: F401 (both register their rules)
+    import rcproof.checkpoints.exported.aten_layers
+    import rcproof.checkpoints.exported.aten_shapes  # noqa: F401 (both register their rules)
 
     args.used.update(_MUTE)
     owner, _, name = target.removeprefix("torch.ops.").partition(".")

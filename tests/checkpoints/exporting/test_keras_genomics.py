@@ -19,9 +19,9 @@ from rcproof.models import BinaryNet
 from rcproof.models.strategies import conjoin_trunk
 from rcproof.network.building import GraphBuilder
 from rcproof.nn import RCPSConv1d, RCPSWeightedSum1d, StrandSum
-from tests.checkpoints.export_nets import Shapes, conversion, coupled, paper
-from tests.checkpoints.keras_genomics_oracle import DNA, compare, kinds
-from tests.checkpoints.test_export_program import SMALL, TRACKS, tracks
+from tests.checkpoints.exporting.keras_genomics_oracle import DNA, compare, kinds
+from tests.checkpoints.exporting.nets import Shapes, conversion, coupled, paper
+from tests.checkpoints.exporting.test_program import SMALL, TRACKS, tracks
 from tests.strategies import randomise
 
 h5py = pytest.importorskip("h5py", reason="Keras files are written with h5py")

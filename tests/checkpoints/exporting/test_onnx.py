@@ -16,8 +16,8 @@ from rcproof.checkpoints.exporting import export, onnx_file
 from rcproof.convert.untie import untie
 from rcproof.errors import CheckpointError, VerificationError
 from rcproof.verify import tolerance_for
-from tests.checkpoints.export_nets import FACTORNET, Shapes, cases, close, conversion, coupled, factornet
-from tests.checkpoints.test_export_program import NETS
+from tests.checkpoints.exporting.nets import FACTORNET, Shapes, cases, close, conversion, coupled, factornet
+from tests.checkpoints.exporting.test_program import NETS
 from tests.strategies import randomise
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcproof import Conjoined, convert
-from rcproof.checkpoints.aten import RULES
-from rcproof.checkpoints.exported import Args, Program, Rule, read_exported
+from rcproof.checkpoints.exported import read_exported
+from rcproof.checkpoints.exported.aten import RULES
+from rcproof.checkpoints.exported.program import Args, Program, Rule
 from rcproof.convert import ConvertConfig
 from rcproof.errors import CheckpointError
 from rcproof.network.network import Network
-from tests.checkpoints import exported_nets as nets
-from tests.checkpoints.exported_nets import AUTO, Fn, another, draw, make, older, program, same
+from tests.checkpoints.exported import nets
+from tests.checkpoints.exported.nets import AUTO, Fn, another, draw, make, older, program, same
 
 # -- functions --------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from rcproof.checkpoints.aten import rule
-from rcproof.checkpoints.exported import Args, Program
+from rcproof.checkpoints.exported.aten import rule
+from rcproof.checkpoints.exported.program import Args, Program
 from rcproof.checkpoints.importing import Const, Made
 from rcproof.checkpoints.importing_shapes import numbers
 from rcproof.network.graph import Ref

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from rcproof.checkpoints.importing import Const, Made
-from rcproof.checkpoints.onnx_graph import Dims, Model, Step, rule
-from rcproof.checkpoints.onnx_operators import like
+from rcproof.checkpoints.onnx.graph import Dims, Model, Step, rule
+from rcproof.checkpoints.onnx.operators import like
 from rcproof.network.graph import Ref
 
 #: Ends of slices that mean "to the end", and before the beginning.

@@ -1,8 +1,4 @@
-"""Exported programs (``torch.export.save``, ``.pt2``): from the graph of aten functions to a network of layers.
-
-The graph is read as data (:mod:`rcproof.checkpoints.exported_archive`); each function is looked up in a table
-(:mod:`rcproof.checkpoints.aten`), and one that is not there is an error that names it.
-"""
+"""The walk through an exported program: from its graph of aten functions to a network of layers."""
 
 from __future__ import annotations
 
@@ -10,15 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rcproof.checkpoints.batches import check_runs, follows
-from rcproof.checkpoints.exported_archive import DTYPES, Archive, read_archive
-from rcproof.checkpoints.imported import Imported, ReadOptions
-from rcproof.checkpoints.importing import Const, guarded
+from rcproof.checkpoints.exported.archive import DTYPES, Archive
+from rcproof.checkpoints.imported import Imported
+from rcproof.checkpoints.importing import Const
 from rcproof.checkpoints.importing_shapes import Shaper, Sizes
 from rcproof.errors import CheckpointError
-from rcproof.files import PathLike, existing
 from rcproof.network.graph import Ref
-from rcproof.network.network import Network
 
 #: A graph has at most so many steps.
 MOST_STEPS = 50_000
@@ -30,46 +23,6 @@ _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "expand", "
           "to", "_to_copy", "type_as", "view_as", "reshape_as", "lift_fresh", "as_strided")  # fmt: skip
 
 _DECOMPOSE = "export.run_decompositions() before saving writes it in simpler ones"
-
-
-def read_exported(path: PathLike, options: ReadOptions | None = None) -> Imported:
-    """The network in a file that ``torch.export.save`` wrote, in training IR or after ``run_decompositions()``.
-
-    Nothing is unpickled but plain tensors and nothing is executed. Layers have the paths they had in the
-    exported module, where the names of their weights tell. Sizes that only repeat the number of examples the program
-    was exported with follow the input. Raises :class:`~rcproof.errors.CheckpointError` in one line for a damaged
-    file, for a program in train mode, and for a function that has no form here, by name.
-    """
-    found = existing(path)
-    archive = read_archive(found)
-    return guarded(lambda: _imported(archive), found)
-
-
-def _imported(archive: Archive) -> Imported:
-    """With the number of examples left open, where the network then still answers each on its own."""
-    program = Program(archive)
-    result = program.imported()
-    batch, shapes = program.batch, result.shapes
-    if batch is None:
-        _check_runs(program, result, None)
-        return result
-    fits = None
-    if shapes is not None and isinstance(result.model, Network):
-        fits = follows(result.model, shapes, program.dtypes, batch)
-    if fits is False:
-        program = Program(archive, any_batch=False)
-        result = program.imported()
-        result.notes.append(f"for {batch} examples at a time: it was exported without a dynamic batch")
-    else:
-        tried = "" if fits else " (not tried: too large)"
-        result.notes.append(f"exported for {batch} examples; sizes that repeat this number follow the input{tried}")
-    _check_runs(program, result, batch)
-    return result
-
-
-def _check_runs(program: Program, result: Imported, batch: int | None) -> None:
-    if result.shapes is not None and isinstance(result.model, Network):
-        check_runs(result.model, result.shapes, program.dtypes, batch)
 
 
 class Args:
@@ -175,7 +128,7 @@ class Program(Shaper):
     # -- the walk ----------------------------------------------------------------------------------------
     def imported(self) -> Imported:
         """The network with what the file says of it."""
-        from rcproof.checkpoints.aten import run
+        from rcproof.checkpoints.exported.aten import run
 
         self._bind_inputs()
         nodes = self.graph["nodes"]

@@ -1,8 +1,8 @@
 """ONNX files: from a graph of operators to a network of layers.
 
 The file is parsed as data and walked here: no checker, shape inference or inliner of the ``onnx`` package runs on it.
-Each operator is looked up in a table (:mod:`rcproof.checkpoints.onnx_operators` and its kin), and one that is not there
-is an error that names it.
+Each operator is looked up in a table (:mod:`~rcproof.checkpoints.onnx.operators` and its kin), and one that is not
+there is an error that names it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_onnx(path: PathLike, options: ReadOptions | None = None) -> Imported:
 
 def _imported(proto: Any, path: Any) -> Imported:
     """With the number of examples left open, where the network then still answers each on its own."""
-    from rcproof.checkpoints.onnx_graph import Model
+    from rcproof.checkpoints.onnx.graph import Model
 
     model = Model(proto, path)
     network = model.built()

@@ -88,6 +88,13 @@ def _check_archive(path: Path) -> Counter[int] | None:
         return None
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
+    if any(info.filename.partition("/")[2].startswith("code/") for info in infos):
+        raise CheckpointError(
+            f"{str(path)!r} is a TorchScript program",
+            got="code",
+            expected="tensors, or a program of torch.export (.pt2)",
+            fix="save the state dict of the network, or export it anew with torch.export.export and torch.export.save",
+        )
     told = sum(info.file_size for info in infos)
     if told > path.stat().st_size or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
         raise CheckpointError(

@@ -21,6 +21,7 @@ from rcproof.network.network import Network
 MOST_STEPS, DEEPEST = 50_000, 20
 
 _STANDARD = ("", "ai.onnx")
+_GRAPHS = (5, 10)  # the kinds of attributes that hold graphs: branches and bodies of loops
 _BOOLEAN = ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not", "IsNaN")
 
 
@@ -251,6 +252,12 @@ class Model(Shaper):
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise CheckpointError("the ONNX file", got=f"more than {MOST_STEPS} steps")
+            if any(a.type in _GRAPHS for a in node.attribute):
+                raise CheckpointError(
+                    f"operator {node.op_type[:80]!r} of the ONNX file",
+                    got="control flow: a graph inside a node",
+                    expected="steps that are always run",
+                )
             inputs = [self.get(name, env) if name else None for name in node.input]
             attributes = {a.name: self._attribute(a, given or {}) for a in node.attribute}
             attributes = {name: value for name, value in attributes.items() if value is not None}

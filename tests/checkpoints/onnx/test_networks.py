@@ -191,7 +191,11 @@ HOSTILE: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a subgraph": (
         lambda p: p.graph.node[1].CopyFrom(node("Relu", "z", "r", body=onnx.helper.make_graph([], "g", [], []))),
-        "attribute 'body' of a node: got kind 5",
+        "operator 'Relu' of the ONNX file: got control flow: a graph inside a node; expected steps that are always run",
+    ),
+    "a branch": (
+        lambda p: p.graph.node[1].CopyFrom(node("If", "z", "r", then_branch=onnx.helper.make_graph([], "g", [], []))),
+        "operator 'If' of the ONNX file: got control flow",
     ),
     "a dangling reference": (lambda p: p.graph.node[1].input.__setitem__(0, "ghost"), "a reference to 'ghost'"),
     "a cycle": (lambda p: p.graph.node[0].input.__setitem__(0, "r"), "a reference to 'r'; expected an earlier value"),

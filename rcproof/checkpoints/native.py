@@ -181,11 +181,24 @@ def read_header(path: PathLike) -> Header:
             metadata,
             shapes,
             dtypes,
-            document.get("certificate"),
+            _certificate(document.get("certificate")),
             document.get("input_shapes"),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {error}") from None
+
+
+def _certificate(value: Any) -> dict[str, Any] | None:
+    """A certificate as far as readers of files lean on its form; whether it is true is for ``check``."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError(f"a certificate that is {type(value).__name__}")
+    for key in ("inputs", "outputs"):
+        listed = value.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            raise TypeError(f"{key} of the certificate that are no list of texts")
+    return value
 
 
 # -- writing ------------------------------------------------------------------------------------------

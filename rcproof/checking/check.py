@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from rcproof.checking.conditions import side_conditions
 from rcproof.checking.container import opened
 from rcproof.checking.described import Claimed, canonical, documents, read_claims
 from rcproof.checking.examples import follow
@@ -140,6 +142,7 @@ def _conditions(claimed: Claimed, pairing: Pairing, traced: Mapping[str, Traced]
             _agree(same_problem(node.target, own[node.target], claimed.specs[node.target]))
         elif value is not None:
             _check_strands(node, nodes, lifted, claimed)
+        _check_conditions(node, lifted, claimed.layers)
     outputs = {name: traced[output] for name, output in zip(pairing.merges, claimed.source.graph.outputs, strict=True)}
     tokens = [representation(rep).tokens for rep in claimed.source.inputs]
     check_rendering(claimed.network, lifted, outputs, claimed.shapes, tokens)
@@ -157,6 +160,15 @@ def _check_strands(node: Node, nodes: Mapping[str, Node], lifted: Mapping[str, T
         _check_closed(node, closed, lifted, claimed)
     if node.kind == "free" and _tensor_reads(node, nodes, lifted):
         raise Refusal(f"step {node.name!r} reads what depends on the strand, and is said not to depend on it")
+
+
+def _check_conditions(node: Node, lifted: Mapping[str, Traced], layers: Mapping[str, nn.Module]) -> None:
+    """That the step lists the side conditions that it has on the stated shapes, and no others."""
+    reads = [t for r in dict.fromkeys(node.refs()) if (t := lifted.get(r)) is not None and t.axis is not None]
+    layer = layers[node.target] if node.op == "module" else None
+    found = side_conditions(node, layer, reads, lifted.get(node.name, Traced()))
+    if node.conditions != found:
+        raise Refusal(f"step {node.name!r} lists the conditions {node.conditions}; they are {found}")
 
 
 def _check_merge(node: Node, value: Traced) -> None:

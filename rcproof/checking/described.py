@@ -25,7 +25,7 @@ from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json, layer_to_json
 from rcproof.network.network import LAYOUTS, Network, attach
 
-CERTIFICATE = "rcproof-certificate/2"
+CERTIFICATE = "rcproof-certificate/3"
 FORMAT = 1
 
 #: What a certificate says in words. They belong to its schema, and are no field of their own.

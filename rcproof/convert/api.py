@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rcproof.checking.conditions import side_conditions
 from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
@@ -17,6 +18,7 @@ from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
 from rcproof.convert.source import branch, describe_source, final_prefixes, named_tensors
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
+from rcproof.convert.typing import FREE, Info
 from rcproof.errors import ConversionError, RcproofError, TraceError, VerificationError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.network import Network, attach, find_module
@@ -188,16 +190,24 @@ def _rewrite(
     prefixes = final_prefixes(conjoined, [*layers, *tensors, *net.state_dict()], len(leaves))
     for i, (ref, rep, mode, final) in enumerate(zip(leaves, out_reps, merges, finals, strict=True)):
         merged = Node(f"merge:{i}", "merge", mode, (ref,), kind="merged", rep=str(rep), rule="merge", lemma="T5")
-        merged.conditions = [f"{mode} of the strands, ρ_out = {rep}"]
         nodes.append(merged)
         results.append(merged.name)
         if final is not None:
             results[-1] = _add_final(final, prefixes[i], i, merged.name, nodes, layers, tensors, copied)
     if len({n.name for n in nodes}) != len(nodes):
         raise RcproofError("two steps of the network have one name")
+    for node in nodes:
+        node.conditions = _conditions(node, layers, builder.infos)
     graph = Graph(nodes, results, structure)
     model = _assemble(graph, layers, tensors, net, copied, config.layout)
     return model, builder, [str(r) for r in out_reps]
+
+
+def _conditions(node: Node, layers: Mapping[str, nn.Module], infos: Mapping[str, Info]) -> list[str]:
+    """The side conditions of a step, from the sizes that it had on the example."""
+    reads = [i for r in dict.fromkeys(node.refs()) if (i := infos.get(r)) is not None and i.axis is not None]
+    layer = layers[node.target] if node.op == "module" else None
+    return side_conditions(node, layer, reads, infos.get(node.name, FREE))
 
 
 def _add_final(

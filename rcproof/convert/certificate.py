@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rcproof.network.graph import Graph
 
-SCHEMA = "rcproof-certificate/2"
+SCHEMA = "rcproof-certificate/3"
 
 STATEMENT = (
     "In exact arithmetic the RCPS network equals the conjoined network on every input: "

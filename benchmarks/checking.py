@@ -3,8 +3,8 @@
     python benchmarks/checking.py [--channels 1720] [--runs 7]
 
 The network is a profile network (BPNet) of so many channels: 1720 are 53 million parameters. Times are of one process:
-the first check, which also replays every lemma that the proof rests on, and later ones, which do not; ``command`` is the
-whole command in a process of its own, imports included. Prints JSON.
+the first check, which also replays every lemma that the proof rests on, and later ones, which do not. ``command`` is
+the whole command in a process of its own, imports included. Prints JSON.
 """
 
 from __future__ import annotations

@@ -238,8 +238,8 @@ def test_no_file_holds_an_argument_that_older_torch_does_not_have(kind: str, aff
     layer = getattr(nn, kind)(*((2, 4) if kind == "GroupNorm" else (4,)), affine=affine)
     said = layer_to_json("norm", layer)
     assert "bias" not in said["args"]
-    for given in (said, {**said, "args": {**said["args"], "bias": affine}}):
-        again = layer_from_json("norm", given)
+    for written in (said, {**said, "args": {**said["args"], "bias": affine}}):
+        again = layer_from_json("norm", written)
         assert layer_to_json("norm", again) == said
         assert [n for n, _ in again.named_parameters()] == [n for n, _ in layer.named_parameters()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def load_bound(stem: str) -> Data:
     chroms = np.array([_chromosome(r.header) for r in kept])
     codes = stack_codes([r.sequence for r in kept], stem)
     for i, name in enumerate(SPLITS):
-        rows = codes[torch.from_numpy(np.flatnonzero(_of_split(chroms, name, HUMAN_CHROMOSOMES)))]
+        rows = codes[torch.from_numpy(np.flatnonzero(in_split(chroms, name, HUMAN_CHROMOSOMES)))]
         negatives = dinucleotide_shuffled(rows, seed=DATA_SEED + i)
         both = torch.cat([rows, negatives])
         labels = torch.cat([torch.ones(len(rows)), torch.zeros(len(negatives))]).to(torch.uint8)[:, None]
@@ -129,7 +130,7 @@ def genomic(genome: Genome, centres: list[tuple[str, int]], length: int, held_ou
     chroms = np.array([c for c, _ in inside])
     splits: dict[str, Split] = {}
     for name in SPLITS:
-        windows = [w for w, own in zip(inside, _of_split(chroms, name, held_out), strict=True) if own]
+        windows = [w for w, own in zip(inside, in_split(chroms, name, held_out), strict=True) if own]
         if not windows:
             raise RcproofError(f"peaks on the {name} chromosomes", got="none", fix="name other held-out chromosomes")
         negatives = gc_matched(genome, windows, inside, length, rng)
@@ -227,7 +228,8 @@ def _chromosome(header: str) -> str:
     return found.group(1)
 
 
-def _of_split(chroms: NDArray[np.str_], name: str, held_out: HeldOut) -> NDArray[np.bool_]:
+def in_split(chroms: Sequence[str] | NDArray[np.str_], name: str, held_out: HeldOut) -> NDArray[np.bool_]:
+    """Which of some chromosomes belong to a split: those held out for it, or for training those held out for none."""
     if name == "train":
         return ~np.isin(chroms, [c for group in held_out.values() for c in group])
     return np.isin(chroms, held_out[name])

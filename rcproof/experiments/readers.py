@@ -136,17 +136,19 @@ def read_h5(path: Path, names: tuple[str, ...]) -> tuple[Tensor, ...]:
         raise CheckpointError(f"{path.name}", got=problem, expected=f"arrays {', '.join(names)}") from None
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
-    """Columns of a CSV table, plain or gzipped (told by content), as text."""
+def read_table(path: Path, columns: tuple[str, ...] | None) -> dict[str, list[str]]:
+    """Columns of a CSV table (None: all), plain or gzipped (told by content), as text."""
     import pandas as pd
 
     with existing(path, "table").open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
     try:
         table = pd.read_csv(path, dtype=str, compression="gzip" if zipped else None, keep_default_na=False)
-        return {column: table[column].tolist() for column in columns}
+        return {column: table[column].tolist() for column in columns or table.columns}
     except (ValueError, KeyError, OSError, EOFError, pd.errors.ParserError, pd.errors.EmptyDataError) as problem:
-        raise CheckpointError(f"{path.name}", got=problem, expected=f"columns {', '.join(columns)}") from None
+        raise CheckpointError(
+            f"{path.name}", got=problem, expected="a CSV table" if columns is None else f"columns {', '.join(columns)}"
+        ) from None
 
 
 def stack_codes(sequences: list[str], name: str) -> Tensor:

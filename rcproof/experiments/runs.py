@@ -12,7 +12,7 @@ The result of a run is one JSON object, in ``<folder>/<task>[@variant]/<strategy
 ``base``            the run whose weights it evaluates or starts from, with their hash
 ``weights_sha256``  of the weights it was tested with
 ``curves``          one number an epoch: ``train_loss`` (of the batches), ``fit_…`` (2000 training examples, eval mode),
-                    ``valid_…``; ``…_other_loss`` against clean labels where those of training are noisy, and noisy ones
+                    ``valid_…``; ``…_other_…`` against clean labels where those of training are noisy, and noisy ones
                     where they are clean; a warm start's first number is that of the weights it starts from
 ``best_epoch``      index into the curves of the weights that were kept
 ``metrics``         by split: ``train``, ``valid``, ``test``

@@ -55,16 +55,17 @@ class Labels:
         """Loss, AuROC and AuPRC of a split; the same against its other labels, if it has any."""
         from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-        labels = split.targets[0]
-        found = {"loss": self.loss(answers, (labels.float(),)).item()}
-        columns = list(zip(answers.T, labels.T, strict=True))
-        if all(0 < int(column.sum()) < len(column) for _, column in columns):
-            # Ranks in place of scores: torchmetrics would take the sigmoid of logits, in which large ones coincide.
-            ranked = [(ranks(scores), column.long()) for scores, column in columns]
-            found["auroc"] = sum(binary_auroc(r, y).item() for r, y in ranked) / len(ranked)
-            found["auprc"] = sum(binary_average_precision(r, y).item() for r, y in ranked) / len(ranked)
-        if split.other is not None:
-            found["other_loss"] = self.loss(answers, (split.other.float(),)).item()
+        found = {}
+        # Ranks in place of scores: torchmetrics would take the sigmoid of logits, in which large ones coincide.
+        ranked = [ranks(column) for column in answers.T]
+        for prefix, labels in (("", split.targets[0]), ("other_", split.other)):
+            if labels is None:
+                continue
+            found[f"{prefix}loss"] = self.loss(answers, (labels.float(),)).item()
+            pairs = list(zip(ranked, labels.long().T, strict=True))
+            if all(0 < int(y.sum()) < len(y) for _, y in pairs):
+                found[f"{prefix}auroc"] = sum(binary_auroc(r, y).item() for r, y in pairs) / len(pairs)
+                found[f"{prefix}auprc"] = sum(binary_average_precision(r, y).item() for r, y in pairs) / len(pairs)
         return found
 
     def strands(self, forward: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,9 +80,9 @@ class Task:
 
 #: 160 epochs and batches of 100 are the paper's; its epochs were 50 batches, ours are passes over the training set. It
 #: trained to the end, we stop as in the simulated tasks.
-_BINARY = Settings(batch=100, epochs=160, augment="batch")
-_PROFILE = Settings(batch=64, epochs=200, augment="batch")
-_BPNET = {"filters": 32, "dilated_layers": 6}
+BINARY_SETTINGS = Settings(batch=100, epochs=160, augment="batch")
+PROFILE_SETTINGS = Settings(batch=64, epochs=200, augment="batch")
+BPNET = {"filters": 32, "dilated_layers": 6}
 
 
 def _simulated(length: int) -> Task:
@@ -97,21 +97,21 @@ def _gue(number: int) -> Task:
     parts = tuple(f"binary/gue_tf/tf{number}_{part}.csv.gz" for part in ("train", "dev", "test"))
     return Task(
         f"tf{number}", "binary", f"human TF ChIP-seq, set {number} of GUE, 101 bp", {"length": 101},
-        partial(binary.load_gue, number), parts, _BINARY,
+        partial(binary.load_gue, number), parts, BINARY_SETTINGS,
     )  # fmt: skip
 
 
 def _peaks(factor: str) -> Task:
     return Task(
         factor, "binary", f"{factor} ChIP-seq peaks against H3K27ac background, 400 bp", {"length": 400},
-        partial(binary.load_peaks, factor), (f"binary/chipseq_400bp/{factor}_400_h3k27ac.h5",), _BINARY,
+        partial(binary.load_peaks, factor), (f"binary/chipseq_400bp/{factor}_400_h3k27ac.h5",), BINARY_SETTINGS,
     )  # fmt: skip
 
 
 def _bound(name: str, stem: str) -> Task:
     return Task(
         name, "binary", f"{name} bound sequences against their dinucleotide shuffles, 100 bp", {"length": 100},
-        partial(binary.load_bound, stem), (f"binary/ctcf_pu1/{stem}.fa.gz",), _BINARY, like=name,
+        partial(binary.load_bound, stem), (f"binary/ctcf_pu1/{stem}.fa.gz",), BINARY_SETTINGS, like=name,
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def _chipexo(factor: str) -> Task:
     return Task(
         factor, "binary", f"yeast {factor} ChIP-exo peaks against genomic windows of equal GC, 1000 bp",
         {"length": 1000}, partial(binary.load_chipexo, factor),
-        (f"binary/yeast_chipexo/{factor}_CX.bed", binary.GENOME_FILE), _BINARY,
+        (f"binary/yeast_chipexo/{factor}_CX.bed", binary.GENOME_FILE), BINARY_SETTINGS,
     )  # fmt: skip
 
 
@@ -136,11 +136,11 @@ TASKS: dict[str, Task] = {
         _bound("CTCF", "ctcf"),
         _bound("SPI1", "pu1"),
         Task("stripe", "profile", "yeast STRIPE-seq transcription starts, stranded, 500 bp from 846",
-             {"length": 846, **_BPNET, "n_control": 0}, profile.load_stripe,
-             (profile.STRIPE_FILE, binary.GENOME_FILE), _PROFILE),
+             {"length": 846, **BPNET, "n_control": 0}, profile.load_stripe,
+             (profile.STRIPE_FILE, binary.GENOME_FILE), PROFILE_SETTINGS),
         Task("atac", "profile", "yeast ATAC-seq cut sites, unstranded, 500 bp from 846; mappability as control track",
-             {"length": 846, **_BPNET, "n_control": 2}, profile.load_atac,
-             (profile.ATAC_FILE, binary.GENOME_FILE), _PROFILE, stranded=False),
+             {"length": 846, **BPNET, "n_control": 2}, profile.load_atac,
+             (profile.ATAC_FILE, binary.GENOME_FILE), PROFILE_SETTINGS, stranded=False),
     )
 }  # fmt: skip
 

@@ -29,9 +29,9 @@ GAP_STRATEGIES = ("standard", "standard-aug", "conjoined", "post-hoc", "rcps")
 
 
 def reproduction(results: Results) -> dict[str, Any]:
-    """1: our numbers beside the paper's, strategy by strategy; Welch's t test from the summaries, Holm over a metric."""
+    """1: our numbers beside the paper's, by strategy: Welch's t test from the summaries, Holm over a metric."""
     published = paper_table()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in results.tasks:
         like = TASKS[name].like if name in TASKS else None
         for strategy in results.strategies(name):
@@ -99,7 +99,7 @@ def overfitting(results: Results) -> dict[str, Any]:
             runs = results.seeds(name, strategy)
             for metric in metrics:
                 gaps = [g for run in runs.values() if (g := _gap(run, metric)) is not None]
-                last = [g for run in runs.values() if (g := _last_gap(run, metric)) is not None]
+                last = [v for run in runs.values() if (v := _last_gap(run, metric)) is not None]
                 if gaps:
                     rows.append(
                         {"set": name, "strategy": strategy, "metric": metric, "n": len(gaps),
@@ -135,9 +135,8 @@ def coupling_path(results: Results) -> dict[str, Any]:
                      "parameters": model["parameters"], "mean": mean, "sd": sd, "n": n}
                 )  # fmt: skip
         for strategy in PATH[1:]:
-            for one in (strategy, f"{strategy}-equal"):
-                if (c := compare(results, name, one, "cj-rcps-all", metric)) is not None:
-                    found.append(c)
+            both = (compare(results, name, one, "cj-rcps-all", metric) for one in (strategy, f"{strategy}-equal"))
+            found += [c for c in both if c is not None]
     return {"rows": [_shortened(r) for r in rows], "comparisons": [c.to_json() for c in corrected(found)]}
 
 
@@ -232,7 +231,7 @@ def _published(
 
 
 def _gap(run: dict[str, Any], metric: str) -> tuple[float, float, float] | None:
-    """Train, test and how much better the first is. Where labels are noisy: losses both on noisy ones, AuROC on clean."""
+    """Train, test, and how much better the first is. Where labels are noisy: losses on noisy ones, AuROC on clean."""
     train, test = run["metrics"]["train"], run["metrics"]["test"]
     of_test = "other_loss" if metric == "loss" and "other_loss" in test else metric
     of_train = "other_auroc" if metric == "auroc" and "other_auroc" in train else metric

@@ -213,7 +213,7 @@ def warm_start(found: dict[str, Any], theme: Theme) -> Any:
         one.set_yticks(range(len(own)), [f"{c['a']} − {c['b']}" for c in own])
         one.invert_yaxis()
         say(one, theme, name, f"difference of test {own[0]['metric']}", "")
-    moved, last = [m for m in found["movement"] if m["strategy"] == "warm-rcps"], axes[-1]
+    moved, last = [m for m in found["movement"] if (m["strategy"], m["weights"]) == ("warm-rcps", "last")], axes[-1]
     for i, m in enumerate(moved):
         last.barh(
             i - 0.2, m["cross"], 0.38, color=theme.colours[0], label="cross-strand, |B| / |A₀|" if i == 0 else None
@@ -221,7 +221,7 @@ def warm_start(found: dict[str, Any], theme: Theme) -> Any:
         last.barh(i + 0.2, m["own"], 0.38, color=theme.colours[1], label="own, |A − A₀| / |A₀|" if i == 0 else None)
     last.set_yticks(range(len(moved)), [f"{m['task']} {m['layer']}" for m in moved])
     last.invert_yaxis()
-    say(last, theme, "how far the weights moved", "", "")
+    say(last, theme, "how far the weights moved in 20 epochs", "", "")
     legend(last, theme)
     return made
 

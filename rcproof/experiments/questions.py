@@ -147,22 +147,36 @@ def warm_start(results: Results) -> dict[str, Any]:
         ("warm-rcps", "rcps"), ("warm-rcps-cross", "post-hoc"), ("warm-conjoined", "post-hoc"),
         ("warm-post-hoc", "post-hoc"),
     )  # fmt: skip
-    found, moved = [], []
+    found, moved, last = [], [], []
     for name in results.tasks:
         kind = results.kind(name)
         for metric in (PRIMARY[kind][0], "loss"):
             found += [c for a, b in pairs if (c := compare(results, name, a, b, metric)) is not None]
-        for strategy in ("warm-rcps", "warm-rcps-cross"):
-            runs = [r for r in results.seeds(name, strategy).values() if r.get("movement")]
-            for layer in runs[0]["movement"] if runs else ():
-                cross = mean_sd(r["movement"][layer]["cross"] for r in runs)
-                own = mean_sd(r["movement"][layer]["own"] for r in runs)
+        for strategy, which in (
+            (s, w) for s in ("warm-rcps", "warm-rcps-cross") for w in ("movement", "movement_last")
+        ):
+            runs = [r for r in results.seeds(name, strategy).values() if r.get(which)]
+            for layer in runs[0][which] if runs else ():
+                cross, own = (mean_sd(r[which][layer][k] for r in runs) for k in ("cross", "own"))
                 moved.append(
-                    {"task": name, "strategy": strategy, "layer": layer, "n": cross[2], "cross": cross[0],
-                     "cross_sd": cross[1], "own": own[0], "own_sd": own[1],
-                     "kept_epoch": mean_sd(r["best_epoch"] for r in runs)[0]}
+                    {"task": name, "strategy": strategy, "weights": "last" if which.endswith("last") else "kept",
+                     "layer": layer, "n": cross[2], "cross": cross[0], "cross_sd": cross[1], "own": own[0],
+                     "own_sd": own[1], "kept_epoch": mean_sd(r["best_epoch"] for r in runs)[0]}
                 )  # fmt: skip
-    return {"comparisons": [c.to_json() for c in corrected(found)], "movement": [_shortened(r) for r in moved]}
+        for strategy in ("warm-rcps", "warm-rcps-cross", "warm-conjoined", "warm-standard"):
+            metric = PRIMARY[kind][0]
+            ends = [
+                (r["metrics"]["test"][metric], r["metrics_last"]["test"][metric], r["best_epoch"])
+                for r in results.seeds(name, strategy).values() if "metrics_last" in r
+            ]  # fmt: skip
+            if ends:
+                last.append(
+                    {"task": name, "strategy": strategy, "metric": metric, "n": len(ends),
+                     "kept": mean_sd(e[0] for e in ends)[0], "last": mean_sd(e[1] for e in ends)[0],
+                     "kept_epoch": mean_sd(e[2] for e in ends)[0]}
+                )  # fmt: skip
+    return {"comparisons": [c.to_json() for c in corrected(found)], "movement": [_shortened(r) for r in moved],
+            "last_epoch": [_shortened(r) for r in last]}  # fmt: skip
 
 
 def guide(results: Results) -> dict[str, Any]:

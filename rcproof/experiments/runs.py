@@ -17,7 +17,8 @@ The result of a run is one JSON object, in ``<folder>/<task>[@variant]/<strategy
 ``best_epoch``      index into the curves of the weights that were kept
 ``metrics``         by split: ``train``, ``valid``, ``test``
 ``strands``         of a post-hoc form, by split: the loss of its network reading either strand (theorem T9)
-``movement``        of a warm start, by layer: norms of B and of A's change, over the norm of the first A (theorem T7)
+``movement``        of a warm start, by layer: norms of B and of A's change, over the norm of the first A (theorem T7);
+                    ``movement_last`` and ``metrics_last`` are those of the last epoch, whichever was kept
 ``steps`` …         steps, epochs, wall and CPU seconds of the training; ``device``
 ==================  ================================================================================================
 """
@@ -103,7 +104,8 @@ def perform(run: Run, task: Task, folder: Path, device: str = "cpu", checkpoints
     """
     checkpoints = checkpoints or cache_folder() / "checkpoints"
     found, data = strategy(run.strategy), data_of(task, run.fraction, run.noise)
-    trained, settings, base_weights, moved = None, None, None, None
+    trained, settings, base_weights = None, None, None
+    of_last: dict[str, Any] = {}
     if found.kind == "trained":
         model = network(task.kind, found, run.seed, task.sizes)
         settings = task.settings_for(found.augment, started=False)
@@ -117,7 +119,7 @@ def perform(run: Run, task: Task, folder: Path, device: str = "cpu", checkpoints
             first = {k: v.clone() for k, v in model.state_dict().items()}
             settings = task.settings_for(found.augment, started=True)
             trained = train(model, data, task.action, task.objective(data), settings, run.seed, device, start=True)
-            moved = movement(first, model)
+            of_last = _of_last(first, model, trained, task, data)
     model.eval()
     result = describe(run, task, data, found, model, settings, device)
     if found.base is not None:
@@ -128,8 +130,7 @@ def perform(run: Run, task: Task, folder: Path, device: str = "cpu", checkpoints
         result |= _post_hoc(model, task, data, found)
     else:
         result["metrics"] = _metrics(model, task, data, found)
-    if moved:
-        result["movement"] = {k: {n: _short(v) for n, v in d.items()} for k, d in moved.items()}
+    result |= of_last
     if kept(run.strategy):
         write_weights(model, checkpoint(run, task, checkpoints))
     write(result, run.path(folder))
@@ -190,7 +191,7 @@ def describe(
 
 def _record(trained: Trained) -> dict[str, Any]:
     return {
-        "curves": {name: [_short(v) for v in values] for name, values in trained.curves.items()},
+        "curves": {n: [_short(v) for v in values] for n, values in trained.curves.items() if "auprc" not in n},
         "best_epoch": trained.best_epoch,
         "epochs": trained.epochs,
         "stopped_early": trained.stopped_early,
@@ -203,6 +204,22 @@ def _record(trained: Trained) -> dict[str, Any]:
 def _metrics(model: nn.Module, task: Task, data: Data, found: Strategy) -> dict[str, dict[str, float]]:
     objective = task.objective(data, found.sigmoid)
     return {name: objective.metrics(predict(model, data.split(name)), data.split(name)) for name in SPLITS}
+
+
+def _of_last(first: dict[str, Tensor], model: nn.Module, trained: Trained, task: Task, data: Data) -> dict[str, Any]:
+    """How far a warm start moved to the weights that were kept and to the last ones, and what the last ones score."""
+
+    def moved() -> dict[str, dict[str, float | None]]:
+        return {layer: {k: _short(v) for k, v in d.items()} for layer, d in movement(first, model).items()}
+
+    kept_weights = {k: v.clone() for k, v in model.state_dict().items()}
+    found: dict[str, Any] = {"movement": moved()}
+    model.load_state_dict(trained.last)
+    model.eval()
+    found["movement_last"] = moved()
+    found["metrics_last"] = {"test": task.objective(data).metrics(predict(model, data.test), data.test)}
+    model.load_state_dict(kept_weights)
+    return found if coupled_layers_of(model) else {"metrics_last": found["metrics_last"]}
 
 
 def _post_hoc(model: nn.Module, task: Task, data: Data, found: Strategy) -> dict[str, Any]:

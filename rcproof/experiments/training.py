@@ -52,7 +52,8 @@ class Settings:
 class Trained:
     """What a training leaves: curves (one number an epoch), the best epoch, steps and time; the model has its weights.
 
-    With ``start`` the first number of each curve is that of the weights that training began with.
+    With ``start`` the first number of each curve is that of the weights that training began with. ``last`` are the
+    weights of the last epoch.
     """
 
     curves: dict[str, list[float]] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Trained:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     stopped_early: bool = False
+    last: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Batches:
@@ -207,10 +209,11 @@ def train(
             use_distributed_sampler=False,
         )
         trainer.fit(learner, train_dataloaders=batches)
+    last = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(learner.best.weights)
     model.to("cpu").eval()
     epochs = trainer.current_epoch
     return Trained(
         learner.curves, learner.best.epoch, epochs, trainer.global_step, time.perf_counter() - begin,
-        time.process_time() - cpu, epochs < settings.epochs,
+        time.process_time() - cpu, epochs < settings.epochs, last,
     )  # fmt: skip

@@ -7,7 +7,9 @@ make the same run. A finished run has its file, written in one step; a sweep tha
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -76,7 +78,7 @@ def sweep(
     todo = [c for c in chains if c.missing(folder)]
     before = sum(len(c.runs) - len(c.missing(folder)) for c in chains)
     made = 0
-    with _backend(dask):
+    with _backend(dask), _stoppable():
         parallel = Parallel(n_jobs=None if dask else jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
         for keys in parallel(delayed(_perform)(c, folder, device, checkpoints) for c in todo):
             made += len(keys)
@@ -84,6 +86,24 @@ def sweep(
                 if report is not None:
                     report(key)
     return {"made": made, "before": before}
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops a sweep as SIGINT does, so that joblib ends its processes with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _perform(chain: Chain, folder: Path, device: str, checkpoints: Path | None) -> list[str]:

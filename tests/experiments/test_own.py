@@ -135,7 +135,8 @@ def test_names_and_chromosomes(fasta: tuple[Path, Path], genome: dict[str, Path]
 
 
 def test_command(fasta: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ["experiment", "run", "mine", "--fasta", str(fasta[0]), "--labels", str(fasta[1]), "--strategy", "post-hoc-noaug",
+    words = ["experiment", "run", "mine", "--fasta", str(fasta[0]), "--labels", str(fasta[1]), "--strategy",
+             "post-hoc-noaug",
              "--n-seeds", "1", "--out", str(tmp_path / "r"), "--json"]  # fmt: skip
     done = run(*words)
     assert done.exit_code == 0, done.output

@@ -65,7 +65,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {("sim_200", "CJ-posthoc", "auroc"): (0.9645, 0.003, 10), ("sim_200", "CJ-trained", "auroc"): (0.9442, 0.003, 10),
+    table = {("sim_200", "CJ-posthoc", "auroc"): (0.9645, 0.003, 10),
+             ("sim_200", "CJ-trained", "auroc"): (0.9442, 0.003, 10),
              ("sim_200", "Standard-RCAug", "auroc"): (0.9495, 0.004, 10)}  # fmt: skip
     monkeypatch.setattr(questions, "paper_table", lambda: table)
 

@@ -157,6 +157,33 @@ def test_killed_sweep_continues(sign: signal.Signals, tmp_path: Path, own_cache:
     assert sweep(chains, folder) == {"made": 0, "before": 36}
 
 
+def test_terminated_sweep_ends_its_processes(tmp_path: Path, own_cache: Path) -> None:
+    folder = tmp_path / "results"
+    running = launch(folder, ",".join(map(str, range(1, 40))), 2, own_cache)
+    while not list(folder.glob("*/*/*.json")) and running.poll() is None:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    deadline = time.monotonic() + 30
+    while members(running.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not members(running.pid)
+
+
+def members(session: int) -> list[str]:
+    """The processes of a session that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[3] == str(session) and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
 def test_two_processes_give_what_one_gives(tmp_path: Path, own_cache: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     sweep(plan(SIMULATED, ["standard", "post-hoc-noaug", "conjoined"], [1, 2]), one)

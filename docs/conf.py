@@ -40,6 +40,8 @@ nb_output_stderr = "warn"
 nb_merge_streams = True
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE / "_lib")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ |= {"TERM": "dumb", "COLUMNS": "92"}  # commands print plain text, in a width that fits a page
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def _state() -> str:

@@ -20,13 +20,6 @@ from rcproof.symbolic.statements import Statement
 from rcproof.symbolic.theorems import theorems
 
 KINDS = {"all sizes": "theorem", "algebra": "theorem", "refuted": "refutation"}
-EXPLAINED = {
-    "all sizes": "A proof for all sizes, which the checker replays step by step",
-    "algebra": "Exact algebra in real symbols",
-    "refuted": "False, with a counterexample in exact numbers",
-}
-
-
 @functools.cache
 def known() -> dict[str, Statement]:
     return {s.name: s for t in theorems() for s in t.statements}
@@ -85,7 +78,7 @@ class StatementsDirective(SphinxDirective):
         body += _line("Source", statement.source + "." if statement.source else "see the theorem.")
         lines = statement.replay().lines
         if lines:
-            body += _steps(lines)
+            body += _steps(lines, statement.kind)
         domain = self.env.domains["std"]
         domain.labels[statement.name.lower()] = (self.env.docname, statement.name, statement.name)  # type: ignore[attr-defined]
         domain.anonlabels[statement.name.lower()] = (self.env.docname, statement.name)  # type: ignore[attr-defined]
@@ -103,11 +96,10 @@ def _line(word: str, text: str) -> nodes.paragraph:
     return nodes.paragraph("", "", nodes.strong("", word), nodes.Text(f" {text}"), classes=["given"])
 
 
-def _steps(lines: tuple[str, ...]) -> nodes.Node:
+def _steps(lines: tuple[str, ...], kind: str) -> nodes.Node:
+    what = {"all sizes": "The proof as the checker reads it", "refuted": "The counterexample"}.get(kind, "What was computed")
     count = f"{len(lines)} line" + "s" * (len(lines) != 1)
-    opened = nodes.raw(
-        "", f'<details class="steps"><summary>The proof as the checker reads it, {count}</summary>', format="html"
-    )
+    opened = nodes.raw("", f'<details class="steps"><summary>{what}, {count}</summary>', format="html")
     text = nodes.literal_block("", "\n".join(lines), language="text", classes=["steps"])
     return nodes.container("", opened, text, nodes.raw("", "</details>", format="html"))
 

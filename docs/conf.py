@@ -27,6 +27,7 @@ extensions = [
     "katex_math",
     "statements",
     "public_names",
+    "shell_cells",
 ]
 exclude_patterns = ["_build", "_static", "_ext", "_lib"]
 nitpicky = False

@@ -151,7 +151,12 @@ def check_strategy(strategy: str) -> None:
 
 
 def conjoin(net: BranchNet, **options: Any) -> Conjoined:
-    """``net`` conjoined, with the representations that it declares; ``options`` as in :class:`~rcproof.Conjoined`."""
+    """``net`` conjoined, with the representations that it declares; ``options`` as in :class:`~rcproof.Conjoined`.
+
+    >>> from rcproof.models import BinaryNet
+    >>> conjoin(BinaryNet(length=400), final="sigmoid")(torch.zeros(2, 4, 400)).shape
+    torch.Size([2, 1])
+    """
     return Conjoined(net, inputs=net.input_representations, outputs=net.output_representations, **options)
 
 

@@ -17,7 +17,11 @@ from rcproof.errors import RcproofError
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A relative tolerance and why it is what it is."""
+    """A relative tolerance and why it is what it is.
+
+    >>> tolerance_for(torch.float64).relative
+    1e-12
+    """
 
     relative: float
     reason: str

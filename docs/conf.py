@@ -1,4 +1,4 @@
-"""How the pages are built: ``sphinx-build -W -b html docs docs/_build/html``. Nothing is fetched, then or when they are read."""
+"""How the pages are built: ``sphinx-build -W -b html docs docs/_build/html``. Nothing is fetched, then or later."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Maths set by KaTeX when the pages are built: they load no script for it, and a macro that KaTeX does not know is an error.
+"""Maths set by KaTeX when the pages are built: they load no script, and a macro that KaTeX does not know is an error.
 
-KaTeX runs in QuickJS, a small JavaScript engine that comes as a Python package, so a build needs neither Node nor a network.
+KaTeX runs in QuickJS, a JavaScript engine that comes as a Python package, so a build needs neither Node nor a network.
 """
 
 from __future__ import annotations

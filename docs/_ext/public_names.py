@@ -7,18 +7,9 @@ import inspect
 from typing import Any
 
 from docutils import nodes
+from public import public
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-MODULES = (
-    "rcproof",
-    "rcproof.nn",
-    "rcproof.convert",
-    "rcproof.verify",
-    "rcproof.checkpoints",
-    "rcproof.models",
-    "rcproof.testing",
-)
 
 
 class PublicDirective(SphinxDirective):
@@ -34,14 +25,6 @@ class PublicDirective(SphinxDirective):
         parsed.document = self.state.document
         self.state.nested_parse(_lines(lines, module), self.content_offset, parsed)
         return parsed.children
-
-
-def public(module: str) -> list[str]:
-    """The names that a module shows and that no module of MODULES before it does."""
-    names = [n for n in importlib.import_module(module).__all__ if n != "__version__"]
-    earlier = MODULES[: MODULES.index(module)]
-    shown = {id(getattr(importlib.import_module(m), n)) for m in earlier for n in importlib.import_module(m).__all__}
-    return [n for n in names if id(getattr(importlib.import_module(module), n)) not in shown]
 
 
 def _autodoc(module: str, name: str) -> list[str]:

@@ -20,6 +20,8 @@ from rcproof.symbolic.statements import Statement
 from rcproof.symbolic.theorems import theorems
 
 KINDS = {"all sizes": "theorem", "algebra": "theorem", "refuted": "refutation"}
+
+
 @functools.cache
 def known() -> dict[str, Statement]:
     return {s.name: s for t in theorems() for s in t.statements}
@@ -97,7 +99,9 @@ def _line(word: str, text: str) -> nodes.paragraph:
 
 
 def _steps(lines: tuple[str, ...], kind: str) -> nodes.Node:
-    what = {"all sizes": "The proof as the checker reads it", "refuted": "The counterexample"}.get(kind, "What was computed")
+    what = {"all sizes": "The proof as the checker reads it", "refuted": "The counterexample"}.get(
+        kind, "What was computed"
+    )
     count = f"{len(lines)} line" + "s" * (len(lines) != 1)
     opened = nodes.raw("", f'<details class="steps"><summary>{what}, {count}</summary>', format="html")
     text = nodes.literal_block("", "\n".join(lines), language="text", classes=["steps"])

@@ -99,7 +99,13 @@ def _spread(row: dict[str, Any]) -> str:
 def _pairs(report: dict[str, Any]) -> None:
     rows = report.get("pairwise") or []
     shown = [
-        [r.get("task", r.get("set", "")), f"{r['a']} − {r['b']}", r["metric"], _number(r, "difference", "mean"), _number(r, "holm")]
+        [
+            r.get("task", r.get("set", "")),
+            f"{r['a']} − {r['b']}",
+            r["metric"],
+            _number(r, "difference", "mean"),
+            _number(r, "holm"),
+        ]
         for r in rows
         if "a" in r and "b" in r and "metric" in r
     ]
@@ -127,11 +133,13 @@ def _missing(report: dict[str, Any]) -> None:
 def decision_guide() -> None:
     """What the experiments say about the choice of a strategy."""
     found = reports("rcproof-experiments/")
-    guides = [report["answers"]["6_guide"] for _, report in found if report.get("answers", {}).get("6_guide", {}).get("tasks")]
+    guides = [
+        report["answers"]["6_guide"] for _, report in found if report.get("answers", {}).get("6_guide", {}).get("tasks")
+    ]
     if not guides:
         display(
             Markdown(
-                "No results of the experiments are committed yet. Until there are, take the table above for what is proved, "
+                "No results of the experiments are committed yet. Take the table above for what is proved, "
                 "and compare on your own data with several seeds ([train](train.md))."
             )
         )
@@ -142,7 +150,7 @@ def decision_guide() -> None:
             for task, row in guide["tasks"].items()
         ]
         display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
-    display(Markdown("A strategy *not told from the best* may be as good: with the seeds there are, chance explains the difference."))
+    display(Markdown("A strategy *not told from the best* may be as good: chance explains the difference."))
 
 
 def speed() -> None:

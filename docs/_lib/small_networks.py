@@ -36,9 +36,7 @@ def keras_network(folder: str = ".") -> None:
 
 def keras_siamese(folder: str = ".") -> None:
     """The same network on both strands: inputs ``forward`` and ``reverse``, shared layers, an ``Average``."""
-    layers = [
-        _layer("InputLayer", name, calls=[], batch_input_shape=[None, 100, 4]) for name in ("forward", "reverse")
-    ]
+    layers = [_layer("InputLayer", name, calls=[], batch_input_shape=[None, 100, 4]) for name in ("forward", "reverse")]
     before = ["forward", "reverse"]
     for kind, name, config in (
         ("Conv1D", "conv", CONV),

@@ -17,8 +17,10 @@ from rcproof.models.binary import BinaryNet
 from rcproof.models.bpnet import ProfileNet
 from rcproof.models.simulated import SimulatedNet
 
+#: The paper's networks by the task that they are for.
 TASKS: dict[str, type[BranchNet]] = {"simulated": SimulatedNet, "binary": BinaryNet, "profile": ProfileNet}
 
+#: The ways to treat two strands; :func:`build` says what each is.
 STRATEGIES = ("standard", "conjoined", "rcps", "rcps-half", "cj-rcps-early", "cj-rcps-later", "cj-rcps-all")
 
 POOLINGS = ("sum", "mean")

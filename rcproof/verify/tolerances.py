@@ -27,6 +27,7 @@ class Tolerance:
     reason: str
 
 
+#: How close is equal, by dtype of the computation.
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: Tolerance(
         1e-12,

@@ -29,4 +29,6 @@ def tied_weights(matrix: Tensor) -> HTML:
     svg.text(right, y + 0.30 * rows * size, "B, the other strand", size=12, colour="c", anchor="start")
     svg.text(right, y + 0.66 * rows * size, "their mirror", size=12, colour="mute", anchor="start")
     svg.text(right, y + 0.72 * rows * size, "images", size=12, colour="mute", anchor="start")
-    return svg.show("A tied weight matrix. Above: the free weights V = [A, B]. Below: V turned by 180°. Dots mark negative entries.")
+    return svg.show(
+        "A tied weight matrix. Above: the free weights V = [A, B]. Below: V turned by 180°. Dots mark negative entries."
+    )

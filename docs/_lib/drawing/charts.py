@@ -6,13 +6,13 @@ import io
 import re
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 from IPython.display import HTML
 
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
+mpl.use("svg")
+import matplotlib.pyplot as plt
 
-from drawing.svg import COLOURS, figure  # noqa: E402
+from drawing.svg import COLOURS, figure
 
 # What matplotlib draws with; each is replaced by the page's variable of that name.
 PAINT = {
@@ -46,7 +46,7 @@ STYLE = {
     "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "axes.prop_cycle": matplotlib.cycler(color=[PAINT["a"], PAINT["b"], PAINT["c"], PAINT["bad"], PAINT["mute"]]),
+    "axes.prop_cycle": mpl.cycler(color=[PAINT["a"], PAINT["b"], PAINT["c"], PAINT["bad"], PAINT["mute"]]),
 }
 
 
@@ -60,7 +60,7 @@ class chart:  # noqa: N801 - read as `with chart(…) as c`
         self.rows, self.columns, self.size = rows, columns, (width, height)
 
     def __enter__(self) -> chart:
-        self._rc = matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name})
+        self._rc = mpl.rc_context({**STYLE, "svg.hashsalt": self.name})
         self._rc.__enter__()
         self.figure, self.axes = plt.subplots(
             self.rows, self.columns, figsize=self.size, layout="constrained", **self.options

@@ -35,14 +35,22 @@ def reversal() -> HTML:
     rows = [("A", "a", "1001"), ("C", "b", "0100"), ("G", "b", "0010"), ("T", "a", "0000")]
     turned = [("A", "a", "0000"), ("C", "b", "0100"), ("G", "b", "0010"), ("T", "a", "1001")]
     return _before_after(
-        rows, turned, "reversal", "ACGA becomes TCGT: rows and columns are reversed, a half turn. Also for a profile (plus, minus)."
+        rows,
+        turned,
+        "reversal",
+        "ACGA becomes TCGT: rows and columns are reversed, a half turn. Also for a profile (plus, minus).",
     )
 
 
 def length() -> HTML:
     rows = [("narrow", "a", "1530"), ("wide", "c", "2442")]
     turned = [("narrow", "a", "0351"), ("wide", "c", "2442"[::-1])]
-    return _before_after(rows, turned, "length", "Two smoothings of one track. Read from the other end, the narrow one is still the narrow one.")
+    return _before_after(
+        rows,
+        turned,
+        "length",
+        "Two smoothings of one track. Read from the other end, the narrow one is still the narrow one.",
+    )
 
 
 def fixed() -> HTML:
@@ -60,7 +68,10 @@ def perm() -> HTML:
     rows = [("A", "a", "100"), ("T", "a", "001"), ("G", "b", "010"), ("C", "b", "000")]
     turned = [("A", "a", "100"), ("T", "a", "001"), ("G", "b", "000"), ("C", "b", "010")]
     return _before_after(
-        rows, turned, "perm:1,0,3,2 or dna:ATGC", "Rows in the order A T G C: complement exchanges neighbours, and AGT becomes ACT."
+        rows,
+        turned,
+        "perm:1,0,3,2 or dna:ATGC",
+        "Rows in the order A T G C: complement exchanges neighbours, and AGT becomes ACT.",
     )
 
 
@@ -77,7 +88,9 @@ def profiles(before: torch.Tensor, after: torch.Tensor, again: torch.Tensor) -> 
             axes.set_ylabel("probability")
         c.axes[0].legend(fontsize=9)
         c.axes[1].set_xlabel("position")
-    return c.show("A profile before and after. Above: the network's answers from the two strands. Below: after conversion.")
+    return c.show(
+        "A profile before and after. Above: the network's answers from the two strands. Below: after conversion."
+    )
 
 
 def discordance(given: torch.Tensor, other: torch.Tensor, merged: torch.Tensor) -> HTML:
@@ -89,4 +102,6 @@ def discordance(given: torch.Tensor, other: torch.Tensor, merged: torch.Tensor) 
             axes.set(title=title, xlabel="from the given strand", aspect="equal")
             axes.axhline(0.5, lw=0.7, ls=":"), axes.axvline(0.5, lw=0.7, ls=":")
         c.axes[0].set_ylabel("from the other strand")
-    return c.show("Strand discordance of a trained network: the probability that it gives one sequence from either strand.")
+    return c.show(
+        "Strand discordance of a trained network: the probability that it gives one sequence from either strand."
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from IPython.display import HTML
 
@@ -30,7 +29,13 @@ def bounds_chart(found: BoundsFound) -> HTML:
         for kind, pairs in points.items():
             words, colour = KINDS.get(kind, (kind, "mute"))
             c.axes.plot(
-                [b for b, _ in pairs], [max(d, floor) for _, d in pairs], ".", color=PAINT[colour], ms=4, alpha=0.7, label=words
+                [b for b, _ in pairs],
+                [max(d, floor) for _, d in pairs],
+                ".",
+                color=PAINT[colour],
+                ms=4,
+                alpha=0.7,
+                label=words,
             )
         ends = [floor, max(b for pairs in points.values() for b, _ in pairs)]
         c.axes.plot(ends, ends, color=PAINT["bad"], lw=1)

@@ -77,9 +77,8 @@ class Svg:
         arrow: bool = False,
     ) -> Svg:
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
-        self._add(
-            f'<line x1="{x1:.5g}" y1="{y1:.5g}" x2="{x2:.5g}" y2="{y2:.5g}" stroke="{COLOURS[colour]}" stroke-width="{width}"{dashed}/>'
-        )
+        ends = f'x1="{x1:.5g}" y1="{y1:.5g}" x2="{x2:.5g}" y2="{y2:.5g}"'
+        self._add(f'<line {ends} stroke="{COLOURS[colour]}" stroke-width="{width}"{dashed}/>')
         return self._head(x1, y1, x2, y2, colour) if arrow else self
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float, colour: str = "ink", **options: object) -> Svg:
@@ -103,9 +102,8 @@ class Svg:
     def circle(
         self, x: float, y: float, r: float, colour: str = "fill", *, edge: str = "ink", opacity: float = 1
     ) -> Svg:
-        return self._add(
-            f'<circle cx="{x:.5g}" cy="{y:.5g}" r="{r}" fill="{COLOURS[colour]}" fill-opacity="{opacity}" stroke="{COLOURS[edge]}"/>'
-        )
+        paint = f'fill="{COLOURS[colour]}" fill-opacity="{opacity}" stroke="{COLOURS[edge]}"'
+        return self._add(f'<circle cx="{x:.5g}" cy="{y:.5g}" r="{r}" {paint}/>')
 
     def box(self, x: float, y: float, w: float, h: float, words: str, colour: str = "fill", *, size: float = 13) -> Svg:
         """A labelled box, centred words."""
@@ -169,6 +167,6 @@ class Svg:
 
 
 def figure(inner: str, caption: str) -> HTML:
-    return HTML(
-        f'<figure class="rp-figure"><div class="rp-scroll" tabindex="0">{inner}</div><figcaption>{html.escape(caption)}</figcaption></figure>'
-    )
+    """A picture in a box that scrolls by itself, and its caption."""
+    words = f"<figcaption>{html.escape(caption)}</figcaption>"
+    return HTML(f'<figure class="rp-figure"><div class="rp-scroll" tabindex="0">{inner}</div>{words}</figure>')

@@ -7,6 +7,7 @@ that the page has not shown yet. Each is an anchor of its own name, for ``{ref}`
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from docutils import nodes
@@ -69,7 +70,7 @@ class StatementsDirective(SphinxDirective):
         node += title
         body = nodes.container(classes=[f"{kind}-content"])
         node += body
-        body += nodes.paragraph("", statement.text)
+        body += nodes.paragraph("", "", *_words(statement.text))
         formula = nodes.math_block(statement.latex, statement.latex, nowrap=False, number=None, xml_space="preserve")
         self.set_source_info(formula)
         body += formula
@@ -94,8 +95,25 @@ class RestDirective(StatementsDirective):
         return [name for name in labels_of(self.arguments[0]) if name not in self.shown]
 
 
+# What a subscript may follow: a letter by itself, or one of the operators that carry one.
+SUBSCRIPT = re.compile(
+    r"(?<![A-Za-z])([A-Za-zρπγΔσδχΣ]|conv|Net|Conjoined|RCPS|unstack)_(\{[^}]*\}|\[[^\]]*\]|[A-Za-z0-9]+)"
+)
+
+
+def _words(text: str) -> list[nodes.Node]:
+    """A statement's words; ρ_in and γ_{n+1} with their subscripts set as such."""
+    found: list[nodes.Node] = []
+    end = 0
+    for match in SUBSCRIPT.finditer(text):
+        below = match[2].strip("{}")
+        found += [nodes.Text(text[end : match.start()] + match[1]), nodes.subscript("", below)]
+        end = match.end()
+    return [*found, nodes.Text(text[end:])]
+
+
 def _line(word: str, text: str) -> nodes.paragraph:
-    return nodes.paragraph("", "", nodes.strong("", word), nodes.Text(f" {text}"), classes=["given"])
+    return nodes.paragraph("", "", nodes.strong("", word), *_words(f" {text}"), classes=["given"])
 
 
 def _steps(lines: tuple[str, ...], kind: str) -> nodes.Node:

@@ -69,6 +69,15 @@ def check_file(path: PathLike, source: Mapping[str, Any] | None = None) -> Verdi
 
     Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be read, or holds no certificate, and
     :class:`~rcproof.errors.RcproofError` for a ``source`` that cannot be read.
+
+    >>> import tempfile
+    >>> from torch import nn
+    >>> import rcproof
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rcproof.save(rcproof.convert(rcproof.Conjoined(net).eval()), f"{folder}/rcps.safetensors")
+    ...     check_file(f"{folder}/rcps.safetensors").passed
+    True
     """
     own = None if source is None else canonical(source)
     with opened(path) as container:

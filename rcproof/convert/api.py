@@ -45,6 +45,9 @@ class ConvertConfig:
         dropout: masks of the two strands in training: ``independent`` or ``shared``.
         verify: also compare the two networks numerically, and raise if they differ.
         seed: of the inputs drawn for that.
+
+    >>> ConvertConfig(strict=True, leaves="attention").leaves
+    ('attention',)
     """
 
     strict: bool = False
@@ -62,7 +65,14 @@ class ConvertConfig:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The RCPS network, the certificate, and the input shapes it was checked on."""
+    """The RCPS network, the certificate, and the input shapes it was checked on.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conversion = convert(Conjoined(net).eval())
+    >>> conversion.model(torch.randn(3, 4, 20)).shape, conversion.certificate.lifted
+    (torch.Size([3, 2]), ())
+    """
 
     model: Network
     certificate: Certificate
@@ -345,7 +355,11 @@ def _verify(
 
 
 def plain_network(net: nn.Module, count: int, leaves: Sequence[str] = ()) -> Network:
-    """An ordinary network as a graph network of the same layers, for files that describe themselves."""
+    """An ordinary network as a graph network of the same layers, for files that describe themselves.
+
+    >>> plain_network(nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU()), 1)(torch.zeros(3, 4, 20)).shape
+    torch.Size([3, 2, 16])
+    """
     if is_leaf(net):
         holder = nn.Sequential()
         holder.add_module("net", net)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: What a file or a user's code says is quoted up to so many characters: longer texts lose their middle.
-_QUOTED = 270
+_QUOTED = 240
 
 
 def printable(text: object) -> str:

@@ -7,7 +7,6 @@ runs give the same weights.
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 import warnings
@@ -104,12 +103,12 @@ class BestWeights:
         self.value, self.epoch = float("-inf"), 0
         self.weights: dict[str, Tensor] = {}
 
-    def consider(self, curves: dict[str, list[float]], model: nn.Module) -> None:
-        """Take the model's weights if they are the best so far."""
+    def consider(self, curves: dict[str, list[float]], state: dict[str, Tensor]) -> None:
+        """Take a copy of the weights if they are the best so far."""
         values = curves[self.metric]
         if self.sign * values[-1] > self.value:
             self.value, self.epoch = self.sign * values[-1], len(values) - 1
-            self.weights = copy.deepcopy(model.state_dict())
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
 
 
 class Learner(lightning.LightningModule):
@@ -157,7 +156,7 @@ class Learner(lightning.LightningModule):
         found |= {f"fit_{k}": v for k, v in fit.items()} | {f"valid_{k}": v for k, v in valid.items()}
         for name, value in found.items():
             self.curves.setdefault(name, []).append(value)
-        self.best.consider(self.curves, self.model)
+        self.best.consider(self.curves, self.model.state_dict())
         return valid
 
 

@@ -130,8 +130,9 @@ class Learner(lightning.LightningModule):
         return torch.optim.Adam(trained, lr=self.settings.lr, eps=self.settings.eps)
 
     def on_train_epoch_start(self) -> None:
-        if self.frozen_statistics:
-            self.model.eval()  # batch norm keeps what it has where only some weights are trained
+        # Lightning leaves the mode as it comes, and a converted network comes in eval mode. Where only some weights are
+        # trained, batch norm keeps the statistics that it has.
+        self.model.train(not self.frozen_statistics)
 
     def training_step(self, batch: tuple[tuple[Tensor, ...], tuple[Tensor, ...]], _: int) -> Tensor:
         inputs, targets = batch

@@ -39,6 +39,8 @@ def command() -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at a time, one thread "
               "each.")  # fmt: skip
+@click.option("--stacked", is_flag=True, help="Train all seeds of a strategy at once: for GPUs, which these nets leave "
+              "idle one by one.")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that runs them; its workers see the same "
               "folders.")  # fmt: skip
 @click.option("--out", default="results", show_default=True, metavar="DIR", help="Folder of the result files.")
@@ -56,17 +58,19 @@ def command() -> None:
 @click.option("--list", "listing", is_flag=True, help="List the tasks and strategies, and run nothing.")
 def run(
     tasks: tuple[str, ...], strategies: tuple[str, ...], seeds: str | None, n_seeds: int | None, fraction: float,
-    noise: float | None, device: str, jobs: int, dask: str | None, out: str, listing: bool, valid: str, test: str,
-    **files: Any,
+    noise: float | None, device: str, jobs: int, stacked: bool, dask: str | None, out: str, listing: bool, valid: str,
+    test: str, **files: Any,
 ) -> Outcome:  # fmt: skip
     """Make the runs of TASK that have no result file yet, under every strategy and seed.
 
-    TASK is one of --list, several of them, `all`, or with files of yours a name for them. Every run leaves one JSON
+    TASK is one of --list, several of them, `overfitting` (parts of the training set, other label noise), `all`, or with
+    files of yours a name for them. Every run leaves one JSON
     file in --out, so an interrupted sweep continues where it stopped, and the same command again makes nothing.
 
     Exit code: 0 once all runs are there; 2 if the input cannot be used; 130 if it was interrupted.
     """
     require_extra()
+    from rcproof.experiments.programme import everything, overfitting
     from rcproof.experiments.strategies import STRATEGIES, strategies_of, strategy, twin
     from rcproof.experiments.sweep import plan, progress, sweep
     from rcproof.experiments.tasks import SEEDS, TASKS
@@ -77,7 +81,12 @@ def run(
     numbers = parse_seeds(seeds) if seeds is not None else SEEDS
     numbers = numbers[:n_seeds]
     chains: list[Chain] = []
-    for task in _tasks(tasks, valid, test, files):
+    whole = tasks in (("all",), ("overfitting",)) and not any(files.values())
+    if whole:
+        if strategies or fraction != 1.0 or noise is not None:
+            raise RcproofError(f"{tasks[0]} with --strategy, --fraction or --noise", expected="the names of tasks")
+        chains = everything(numbers) if tasks == ("all",) else overfitting(numbers)
+    for task in () if whole else _tasks(tasks, valid, test, files):
         wanted = [strategy(name).name for name in strategies] or strategies_of(task.kind)
         for name in wanted:
             if task.kind not in STRATEGIES[name].tasks:
@@ -89,7 +98,7 @@ def run(
         raise RcproofError(f"--out {out!r} is a file", expected="a folder")
     missing = sum(len(c.missing(folder)) for c in chains)
     with progress(missing, "runs") as step:
-        found = sweep(chains, folder, device=device, jobs=jobs, dask=dask, report=step)
+        found = sweep(chains, folder, device=device, jobs=jobs, dask=dask, stacked=stacked, report=step)
     result = {"schema": RUN_SCHEMA, "out": out, "runs": sum(len(c.runs) for c in chains), **found}
 
     def show(console: Console) -> None:
@@ -176,8 +185,8 @@ def _tasks(names: tuple[str, ...], valid: str, test: str, files: dict[str, Any])
         )  # fmt: skip
         return [task_of_yours]
     if not names:
-        raise RcproofError("TASK", got="none", expected=f"all, or some of {', '.join(TASKS)}")
-    return list(TASKS.values()) if names == ("all",) else [task(name) for name in names]
+        raise RcproofError("TASK", got="none", expected=f"all, overfitting, or some of {', '.join(TASKS)}")
+    return [task(name) for name in names]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ module           what it holds
 ``training``     one run's training, in Lightning; ``scores`` its losses and metrics
 ``runs``         one run and its result file
 ``sweep``        many runs: on one machine, or on a Dask cluster
+``programme``    the runs that the questions need
 ``results``      the result files, read again
-``report``       tables, figures and answers
+``questions``    the answers, as numbers
+``report``       tables, figures (``figures``) and the page
 ===============  =====================================================================================
 """

@@ -10,7 +10,7 @@ import numpy as np
 from rcproof.experiments.registry import fetch
 from rcproof.experiments.results import PRIMARY, Results, compare, corrected, holm, mean_sd, short, welch
 from rcproof.experiments.strategies import PATH, STRATEGIES
-from rcproof.experiments.tasks import SEEDS, TASKS
+from rcproof.experiments.tasks import TASKS
 
 PAPER_FILE = "paper/zhou2022_results.csv"
 #: Other names that the paper's tables use.
@@ -201,17 +201,17 @@ def guide(results: Results) -> dict[str, Any]:
 
 
 def missing(results: Results) -> dict[str, Any]:
-    """What of the programme is not there yet: strategies by task with the seeds that they lack."""
-    from rcproof.experiments.strategies import strategies_of
+    """What of the programme is not there yet: by set, the strategies and how many seeds they lack."""
+    from rcproof.experiments.programme import everything
 
     lacks: dict[str, dict[str, int]] = {}
-    for name, task in TASKS.items():
-        for strategy in strategies_of(task.kind):
-            have = {seed for (s, n, seed) in results.runs if s == name and n == strategy}
-            if lost := [seed for seed in SEEDS if seed not in have]:
-                lacks.setdefault(name, {})[strategy] = len(lost)
-    total = sum(len(strategies_of(t.kind)) * len(SEEDS) for t in TASKS.values())
-    return {"runs": total, "missing": sum(sum(v.values()) for v in lacks.values()), "by_task": lacks}
+    runs = [run for one in everything() for run in one.runs]
+    for run in runs:
+        name = run.key.split("/")[0]
+        if (name, run.strategy, run.seed) not in results.runs:
+            of_set = lacks.setdefault(name, {})
+            of_set[run.strategy] = of_set.get(run.strategy, 0) + 1
+    return {"runs": len(runs), "missing": sum(sum(v.values()) for v in lacks.values()), "by_task": lacks}
 
 
 def pairwise(results: Results) -> list[dict[str, Any]]:

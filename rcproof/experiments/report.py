@@ -17,6 +17,8 @@ from rcproof.experiments.tasks import TASKS
 from rcproof.files import replacing
 
 SCHEMA = "rcproof-experiments/1"
+#: With fewer, no test tells strategies apart.
+FEWEST_SEEDS = 3
 Rows = list[dict[str, Any]]
 
 
@@ -216,6 +218,8 @@ def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any]
     for task, row in answers["6_guide"]["tasks"].items():
         lines.append(
             f"6. {task}: best {row['best']}; not told from it: {', '.join(row['not_told_from_best']) or 'none'}."
+            if row["seeds"] >= FEWEST_SEEDS
+            else f"6. {task}: best {row['best']} of {row['seeds']} seed(s), too few to tell strategies apart."
         )
     return lines
 

@@ -31,7 +31,8 @@ import json
 import math
 import platform
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from rcproof.errors import RcproofError
 from rcproof.experiments.dataset import SPLITS, Data
 from rcproof.experiments.registry import cache_folder
 from rcproof.experiments.scores import both_strands, mean_of, predict
+from rcproof.experiments.stacked import stackable, train_stacked
 from rcproof.experiments.strategies import (
     Strategy,
     coupled_layers_of,
@@ -96,6 +98,18 @@ class Run:
         return Run(self.task, name, self.seed, self.fraction, self.noise)
 
 
+@dataclass
+class Prepared:
+    """A run before its training: the network, and what is known of where it starts."""
+
+    run: Run
+    found: Strategy
+    model: nn.Module
+    settings: Settings | None = None
+    base_weights: str | None = None
+    first: dict[str, Tensor] = field(default_factory=dict)
+
+
 def perform(run: Run, task: Task, folder: Path, device: str = "cpu", checkpoints: Path | None = None) -> dict[str, Any]:
     """Make one run and write its result file, whole or not at all; the result.
 
@@ -103,37 +117,66 @@ def perform(run: Run, task: Task, folder: Path, device: str = "cpu", checkpoints
     the base is trained anew.
     """
     checkpoints = checkpoints or cache_folder() / "checkpoints"
-    found, data = strategy(run.strategy), data_of(task, run.fraction, run.noise)
-    trained, settings, base_weights = None, None, None
-    of_last: dict[str, Any] = {}
+    data = data_of(task, run.fraction, run.noise)
+    one = prepare(run, task, folder, device, checkpoints)
+    trained = None
+    if one.settings is not None:
+        start = one.found.kind == "started"
+        trained = train(one.model, data, task.action, task.objective(data), one.settings, run.seed, device, start)
+    return finish(one, trained, task, data, folder, device, checkpoints)
+
+
+def perform_stacked(
+    runs: Sequence[Run], task: Task, folder: Path, device: str = "cpu", checkpoints: Path | None = None
+) -> list[dict[str, Any]]:
+    """Make runs that differ in their seeds alone, trained at once where they can be; their results."""
+    checkpoints = checkpoints or cache_folder() / "checkpoints"
+    data = data_of(task, runs[0].fraction, runs[0].noise)
+    several = [prepare(run, task, folder, device, checkpoints) for run in runs]
+    first = several[0]
+    if first.settings is None or len(runs) == 1 or not all(stackable(one.model) for one in several):
+        return [perform(run, task, folder, device, checkpoints) for run in runs]
+    trained = train_stacked(
+        [one.model for one in several], data, task.action, task.objective(data), first.settings,
+        [run.seed for run in runs], device, first.found.kind == "started",
+    )  # fmt: skip
+    return [finish(o, t, task, data, folder, device, checkpoints) for o, t in zip(several, trained, strict=True)]
+
+
+def prepare(run: Run, task: Task, folder: Path, device: str, checkpoints: Path) -> Prepared:
+    """The network of a run as it is before its training; its base is run if it has to be."""
+    found = strategy(run.strategy)
     if found.kind == "trained":
         model = network(task.kind, found, run.seed, task.sizes)
-        settings = task.settings_for(found.augment, started=False)
-        trained = train(model, data, task.action, task.objective(data), settings, run.seed, device)
-    else:
-        assert found.base is not None
-        base = base_model(run.of(found.base), task, folder, device, checkpoints)
-        base_weights = weights_sha256(base)
-        model = started(found, base)
-        if found.kind == "started":
-            first = {k: v.clone() for k, v in model.state_dict().items()}
-            settings = task.settings_for(found.augment, started=True)
-            trained = train(model, data, task.action, task.objective(data), settings, run.seed, device, start=True)
-            of_last = _of_last(first, model, trained, task, data)
-    model.eval()
-    result = describe(run, task, data, found, model, settings, device)
+        return Prepared(run, found, model, task.settings_for(found.augment, started=False))
+    assert found.base is not None
+    base = base_model(run.of(found.base), task, folder, device, checkpoints)
+    one = Prepared(run, found, started(found, base), base_weights=weights_sha256(base))
+    if found.kind == "started":
+        one.settings = task.settings_for(found.augment, started=True)
+        one.first = {k: v.clone() for k, v in one.model.state_dict().items()}
+    return one
+
+
+def finish(
+    one: Prepared, trained: Trained | None, task: Task, data: Data, folder: Path, device: str, checkpoints: Path
+) -> dict[str, Any]:
+    """Measure a run's network and write its result file, and its weights if others depend on them."""
+    model, found = one.model.eval(), one.found
+    result = describe(one.run, task, data, found, model, one.settings, device)
     if found.base is not None:
-        result["base"] = {"strategy": found.base, "weights_sha256": base_weights}
+        result["base"] = {"strategy": found.base, "weights_sha256": one.base_weights}
     if trained is not None:
         result |= _record(trained)
     if found.kind == "evaluated":
         result |= _post_hoc(model, task, data, found)
     else:
         result["metrics"] = _metrics(model, task, data, found)
-    result |= of_last
-    if kept(run.strategy):
-        write_weights(model, checkpoint(run, task, checkpoints))
-    write(result, run.path(folder))
+    if found.kind == "started" and trained is not None:
+        result |= _of_last(one.first, model, trained, task, data)
+    if kept(one.run.strategy):
+        write_weights(model, checkpoint(one.run, task, checkpoints))
+    write(result, one.run.path(folder))
     return result
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rcproof.errors import RcproofError
-from rcproof.experiments.runs import Run, perform, set_threads
+from rcproof.experiments.runs import Run, perform, perform_stacked, set_threads
 from rcproof.experiments.strategies import chain
 from rcproof.experiments.tasks import Task
 
@@ -64,13 +64,14 @@ def sweep(
     device: str = "cpu",
     jobs: int = 1,
     dask: str | None = None,
+    stacked: bool = False,
     checkpoints: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
     """Make the runs that are missing; how many were made, and how many had been made before.
 
-    ``report`` hears the keys of the runs of every chain that is finished. ``dask`` is the address of a scheduler whose
-    workers see the same folders.
+    ``stacked`` trains all seeds of a strategy at once, which pays on a GPU. ``report`` hears the keys of the runs of
+    every chain that is finished. ``dask`` is the address of a scheduler whose workers see the same folders.
     """
     from joblib import Parallel, delayed
 
@@ -80,7 +81,11 @@ def sweep(
     made = 0
     with _backend(dask), _stoppable():
         parallel = Parallel(n_jobs=None if dask else jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-        for keys in parallel(delayed(_perform)(c, folder, device, checkpoints) for c in todo):
+        if stacked:
+            work = [delayed(_perform_stacked)(group, folder, device, checkpoints) for group in alike(todo)]
+        else:
+            work = [delayed(_perform)(c, folder, device, checkpoints) for c in todo]
+        for keys in parallel(work):
             made += len(keys)
             for key in keys:
                 if report is not None:
@@ -113,6 +118,25 @@ def _perform(chain: Chain, folder: Path, device: str, checkpoints: Path | None) 
         if not run.path(folder).is_file():
             perform(run, chain.task, folder, device, checkpoints)
             made.append(run.key)
+    return made
+
+
+def alike(chains: Sequence[Chain]) -> list[list[Chain]]:
+    """Chains that differ in their seeds alone, together."""
+    groups: dict[tuple[str, ...], list[Chain]] = {}
+    for one in chains:
+        first = one.runs[0]
+        groups.setdefault((first.task, first.variant, *(run.strategy for run in one.runs)), []).append(one)
+    return list(groups.values())
+
+
+def _perform_stacked(group: Sequence[Chain], folder: Path, device: str, checkpoints: Path | None) -> list[str]:
+    set_threads(1)
+    made = []
+    for runs in zip(*(one.runs for one in group), strict=True):
+        if missing := [run for run in runs if not run.path(folder).is_file()]:
+            perform_stacked(missing, group[0].task, folder, device, checkpoints)
+            made += [run.key for run in missing]
     return made
 
 

@@ -7,7 +7,6 @@ runs give the same weights.
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 import warnings
@@ -104,12 +103,12 @@ class BestWeights:
         self.value, self.epoch = float("-inf"), 0
         self.weights: dict[str, Tensor] = {}
 
-    def consider(self, curves: dict[str, list[float]], model: nn.Module) -> None:
-        """Take the model's weights if they are the best so far."""
+    def consider(self, curves: dict[str, list[float]], state: dict[str, Tensor]) -> None:
+        """Take a copy of the weights if they are the best so far."""
         values = curves[self.metric]
         if self.sign * values[-1] > self.value:
             self.value, self.epoch = self.sign * values[-1], len(values) - 1
-            self.weights = copy.deepcopy(model.state_dict())
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
 
 
 class Learner(lightning.LightningModule):
@@ -131,8 +130,9 @@ class Learner(lightning.LightningModule):
         return torch.optim.Adam(trained, lr=self.settings.lr, eps=self.settings.eps)
 
     def on_train_epoch_start(self) -> None:
-        if self.frozen_statistics:
-            self.model.eval()  # batch norm keeps what it has where only some weights are trained
+        # Lightning leaves the mode as it comes, and a converted network comes in eval mode. Where only some weights are
+        # trained, batch norm keeps the statistics that it has.
+        self.model.train(not self.frozen_statistics)
 
     def training_step(self, batch: tuple[tuple[Tensor, ...], tuple[Tensor, ...]], _: int) -> Tensor:
         inputs, targets = batch
@@ -157,7 +157,7 @@ class Learner(lightning.LightningModule):
         found |= {f"fit_{k}": v for k, v in fit.items()} | {f"valid_{k}": v for k, v in valid.items()}
         for name, value in found.items():
             self.curves.setdefault(name, []).append(value)
-        self.best.consider(self.curves, self.model)
+        self.best.consider(self.curves, self.model.state_dict())
         return valid
 
 

@@ -154,18 +154,19 @@ def refused(text: str, *words: str) -> None:
 
 
 def test_command_errors(tmp_path: Path) -> None:
-    refused("TASK: got none; expected all, or some of sim_200, IRF1", "run")
+    refused("TASK: got none; expected all, overfitting, or some of sim_200, IRF1", "run")
     refused("task: got 'nothing'; expected sim_200, IRF1", "run", "nothing")
     refused("strategy: got 'siamese'; expected standard, ", "run", "sim_200", "--strategy", "siamese")
     refused(
         "strategy of task 'stripe': got 'rcps-mean'; expected standard, ", "run", "stripe", "--strategy", "rcps-mean"
     )
+    refused("all with --strategy, --fraction or --noise: expected the names", "run", "all", "--noise", "0.1")
     refused("--seeds: got '1,x'; expected numbers with commas, as 1535,1780", "run", "sim_200", "--seeds", "1,x")
     refused("--seeds: got '1,1'; expected each seed once", "run", "sim_200", "--seeds", "1,1")
     refused("--device: got 'tpu'; expected cpu, cuda or cuda:N", "run", "sim_200", "--device", "tpu")
     refused("--device: got 'cuda:99'; expected one of", "run", "sim_200", "--device", "cuda:99")
     (tmp_path / "file").write_text("x")
-    refused("is a file; expected a folder", "run", "sim_200", "--out", str(tmp_path / "file"))
+    refused("is a file: expected a folder", "run", "sim_200", "--out", str(tmp_path / "file"))
     refused("no result files in", "report", "--results", str(tmp_path), "--out", str(tmp_path / "out"))
 
 

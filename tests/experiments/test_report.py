@@ -11,11 +11,13 @@ import pytest
 from scipy import stats
 
 from rcproof.errors import RcproofError
-from rcproof.experiments import questions
+from rcproof.experiments import programme, questions
 from rcproof.experiments.report import as_csv, build_report, score_rows, summarise
 from rcproof.experiments.results import Results, compare, corrected, holm, mean_sd, welch
 from rcproof.experiments.runs import SCHEMA, write
 from rcproof.experiments.strategies import STRATEGIES, strategies_of
+from rcproof.experiments.tasks import SEEDS as SEEDS_OF_PAPER
+from rcproof.experiments.tasks import TASKS
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 
@@ -189,7 +191,19 @@ def test_gaps_are_of_like_labels() -> None:
 def test_missing_runs_are_counted(folder: Path) -> None:
     lacking = questions.missing(Results.read(folder))
     assert lacking["missing"] == lacking["runs"]  # the paper's seeds are none of 1 to 6
-    assert "sim_1000" in lacking["by_task"]
+    assert {"sim_1000", "IRF1@fraction=0.25", "sim_200@noise=0"} <= set(lacking["by_task"])
+    result = made("IRF1", "binary", "rcps", 1535, 0.9, 0.5)
+    write(result, folder / "IRF1/rcps/1535.json")
+    again = questions.missing(Results.read(folder))
+    assert again["missing"] == lacking["missing"] - 1 and again["by_task"]["IRF1"]["rcps"] == 9
+
+
+def test_programme_holds_every_strategy_of_every_task_once() -> None:
+    keys = [run.key for one in programme.everything() for run in one.runs]
+    assert len(set(keys)) == len(keys)
+    for name, task in TASKS.items():
+        assert {f"{name}/{s}/{seed}" for s in strategies_of(task.kind) for seed in SEEDS_OF_PAPER} <= set(keys)
+    assert {"sim_200@noise=0/conjoined/1535", "IRF1@fraction=0.1/rcps/9999"} <= set(keys)
 
 
 def test_summary_has_every_answer(folder: Path, paper: None) -> None:

@@ -211,6 +211,18 @@ def test_chains_have_their_base_first() -> None:
                 done.add(name)
 
 
+@pytest.mark.parametrize("name", ["warm-rcps", "warm-conjoined", "warm-standard"])
+def test_whole_warm_starts_train_batch_norm(name: str) -> None:
+    """Its statistics too, or the controls would not be fair."""
+    data = data_of(SIMULATED)
+    model = started(strategy(name), settled(SIMULATED))
+    before = {k: v.clone() for k, v in model.named_buffers()}
+    settings = Settings(batch=32, epochs=1, patience=None, lr=1e-3)
+    train(model, data, SIMULATED.action, _LastIsBest(Labels()), settings, 1, start=True)  # type: ignore[arg-type]
+    moved = {k for k, v in model.named_buffers() if not torch.equal(v, before[k])}
+    assert any("running_mean" in k for k in moved) and any("running_var" in k for k in moved)
+
+
 def test_unknown_strategy() -> None:
     with pytest.raises(RcproofError, match=r"strategy: got 'siamese'; expected standard, post-hoc-noaug, "):
         strategy("siamese")

@@ -41,7 +41,6 @@ nb_output_stderr = "warn"
 nb_merge_streams = True
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE / "_lib")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ |= {"TERM": "dumb", "COLUMNS": "92"}  # commands print plain text, in a width that fits a page
 # The kernels' own settings: nobody's startup files, and no note that they talk over TCP.
 os.environ["IPYTHONDIR"] = str(HERE / "_build" / ".ipython")
 profile = HERE / "_build" / ".ipython" / "profile_default"

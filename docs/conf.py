@@ -68,6 +68,7 @@ nb_execution_cache_path = str(HERE / "_build" / ".cells" / _state())
 
 # Looks.
 html_theme = "furo"
+html_favicon = "_static/favicon.svg"
 html_title = f"rcproof {version}"
 html_static_path = ["_static"]
 html_css_files = ["rcproof.css"]

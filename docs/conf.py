@@ -41,7 +41,11 @@ nb_output_stderr = "warn"
 nb_merge_streams = True
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE / "_lib")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ |= {"TERM": "dumb", "COLUMNS": "92"}  # commands print plain text, in a width that fits a page
+# The kernels' own settings: nobody's startup files, and no note that they talk over TCP.
+os.environ["IPYTHONDIR"] = str(HERE / "_build" / ".ipython")
+profile = HERE / "_build" / ".ipython" / "profile_default"
+profile.mkdir(parents=True, exist_ok=True)
+(profile / "ipython_kernel_config.py").write_text("c = get_config()  # noqa\nc.IPKernelApp.log_level = 40\n")
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
@@ -64,6 +68,7 @@ nb_execution_cache_path = str(HERE / "_build" / ".cells" / _state())
 
 # Looks.
 html_theme = "furo"
+html_favicon = "_static/favicon.svg"
 html_title = f"rcproof {version}"
 html_static_path = ["_static"]
 html_css_files = ["rcproof.css"]

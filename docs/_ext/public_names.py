@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from docutils import nodes
-from public import public
+from public import home_of, public
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -34,7 +34,7 @@ def _autodoc(module: str, name: str) -> list[str]:
         return [f".. {kind}:: {module}.{name}", "   :members:"]
     if callable(value):
         return [f".. autofunction:: {module}.{name}"]
-    return [f".. autodata:: {module}.{name}", "   :no-value:"]
+    return [f".. autodata:: {home_of(module, name)}.{name}", "   :no-value:"]
 
 
 def _lines(lines: list[str], source: str) -> Any:

@@ -1,4 +1,4 @@
-"""Cells of commands: a cell that begins with ``%%bash -e`` is shown as the commands alone, in a shell's colours.
+"""Cells of commands: a cell that begins with ``%%shell`` is shown as the commands alone, in a shell's colours.
 
 They run when the page is built, and one that fails, fails the build.
 """
@@ -10,14 +10,14 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-MAGIC = "%%bash -e\n"
+MAGIC = "%%shell"
 
 
 def show_commands(app: Sphinx, document: nodes.document) -> None:
     for block in document.findall(nodes.literal_block):
         text = block.astext()
         if text.startswith(MAGIC):
-            commands = text.removeprefix(MAGIC)
+            commands = text.partition("\n")[2]
             block.children = [nodes.Text(commands)]
             block.rawsource = commands
             block["language"] = "sh"

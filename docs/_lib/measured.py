@@ -43,19 +43,20 @@ def reports(schema: str) -> list[tuple[Path, dict[str, Any]]]:
     return found
 
 
-def themed(folder: Path) -> None:
+def themed(folder: Path, pattern: str = "*") -> None:
     """Every figure of a folder that is there in light and in dark, each shown in its own theme."""
-    for light in sorted(folder.glob("*_light.svg")):
-        dark = light.with_name(light.name.replace("_light", "_dark"))
+    for light in sorted(folder.glob(f"{pattern}light.svg")):
+        dark = light.with_name(light.name.removesuffix("light.svg") + "dark.svg")
         if not dark.is_file():
             continue
-        name = light.name.removesuffix("_light.svg").lstrip("0123456789_").replace("_", " ")
+        name = light.stem.removesuffix("light").strip("-_0123456789").replace("_", " ").replace("-", " ")
         images = "".join(
             f'<img class="only-{theme}" alt="{html.escape(name)}" src="data:image/svg+xml;base64,'
             f'{base64.b64encode(path.read_bytes()).decode()}">'
             for theme, path in (("light", light), ("dark", dark))
         )
-        display(HTML(f'<figure class="rp-figure"><div class="rp-scroll" tabindex="0">{images}</div></figure>'))
+        box = f'<div class="rp-scroll" tabindex="0">{images}</div>'
+        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(name)}</figcaption></figure>'))
 
 
 def accuracy() -> None:
@@ -154,21 +155,19 @@ def decision_guide() -> None:
 
 
 def speed() -> None:
-    """The speed benchmarks."""
-    found = reports("rcproof-speed/")
-    if not found:
+    """The speed benchmarks: their own tables, from the result files, and their figures."""
+    files = sorted((BENCHMARKS / "results").glob("speed-*.json"))
+    if not files:
         display(Markdown("**No speed results are committed yet**, so there is nothing to report."))
         return
-    for path, report in found:
-        display(Markdown(f"### {path.stem}"))
-        facts = {k: v for k, v in (report.get("machine") or {}).items() if isinstance(v, str | int | float)}
-        display(table(["machine", ""], [[k, v] for k, v in facts.items()]))
-        rows = [r for r in report.get("rows", []) if isinstance(r, dict)]
-        if rows:
-            head = [k for k, v in rows[0].items() if isinstance(v, str | int | float)]
-            display(table(head, [[_cell(r.get(k, "")) for k in head] for r in rows]))
-        themed(path.parent)
+    from benchmarks.speed import notes, report
 
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    for path in files:
+        data = report.load(path)
+        unfinished = "" if data["complete"] else " (unfinished)"
+        display(Markdown(f"## {data['suite']} suite on {data['device']}{unfinished}\n\n{report.header(data)}"))
+        for name, text in report.tables(data).items():
+            if len(text.splitlines()) > 2:
+                caption = notes.CAPTIONS.get(name, "")
+                display(Markdown(f"### {name[:1].upper()}{name[1:]}\n\n{caption}\n\n{text}"))
+        themed(path.parent, f"{path.stem}-*")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import torch
+from IPython import get_ipython
 from torch import Tensor, nn
 
 import rcproof
@@ -35,6 +37,27 @@ def scratch() -> None:
     folder = Path(tempfile.mkdtemp())
     (folder / "examples").symlink_to(ROOT / "examples")
     os.chdir(folder)
+
+
+def shell(line: str, commands: str) -> None:
+    """``%%shell``: run commands as one would in a terminal, and print what they print. With ``any`` they may fail."""
+    plain = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")}
+    done = subprocess.run(
+        ["bash", *([] if line == "any" else ["-e"]), "-c", commands],
+        env={**plain, "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "92"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    print("\n".join(row.rstrip() for row in done.stdout.rstrip().splitlines()))
+    if done.returncode and line != "any":
+        raise RuntimeError(f"exit code {done.returncode}")
+
+
+if get_ipython() is not None:
+    get_ipython().register_magic_function(shell, "cell", "shell")
 
 
 def replay(label: str) -> list[Outcome]:

@@ -65,7 +65,9 @@ class Answers:
 class OutputAudit(Measures):
     """One output, read from both strands: y = model(x) against y′ = ρ_out model(ρ_in x).
 
-    Attributes, besides those of :class:`~rcproof.verify.discordance.Measures`:
+    Beside what :class:`~rcproof.verify.discordance.Measures` holds:
+
+    Attributes:
         kind, inferred: what the output is, and whether that was told from its values.
         normalised: whether profiles or classes are probabilities already; None for other kinds.
         tasks: the measures of each task, if there are several.

@@ -20,7 +20,7 @@ from tests.docs.site import DOCS, ROOT, cells, lacking, sources, unreachable
 
 PAGES = sources()
 sys.path.insert(0, str(DOCS / "_lib"))
-from public import MODULES, public  # noqa: E402 - it lies with the pages
+from public import MODULES, home_of, public  # noqa: E402 - it lies with the pages
 
 
 def page_of(label: str) -> str:
@@ -73,18 +73,10 @@ def test_public_name_is_documented_with_an_example(module: str, name: str) -> No
     if inspect.isclass(value) or inspect.isroutine(value):
         assert value.__doc__ and ">>>" in value.__doc__, f"{module}.{name} has no doctest"
     else:
-        home = Path(str(importlib.import_module(_home(module, name)).__file__)).read_text(encoding="utf-8")
+        home = Path(str(importlib.import_module(home_of(module, name)).__file__)).read_text(encoding="utf-8")
         assert re.search(rf"^#: .*\n(#: .*\n)*(\w+, )*{name}\b", home, re.MULTILINE), (
             f"{module}.{name} has no `#:` comment"
         )
-
-
-def _home(module: str, name: str) -> str:
-    """The module that a constant is assigned in."""
-    for info in sorted(Path(str(importlib.import_module(module).__file__)).parent.glob("*.py")):
-        if re.search(rf"^{name}\b.*=", info.read_text(encoding="utf-8"), re.MULTILINE):
-            return module if info.stem == "__init__" else f"{module}.{info.stem}"
-    raise LookupError(name)
 
 
 def test_no_public_module_is_forgotten() -> None:
@@ -104,7 +96,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page, text in {**PAGES, "README": (ROOT / "README.md").read_text(encoding="utf-8")}.items():
         shell = re.findall(r"^```(?:sh|bash)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        shell += [cell for cell in cells(text) if "%%bash" in cell]
+        shell += [cell for cell in cells(text) if "%%shell" in cell]
         for line in "\n".join(shell).replace("\\\n", " ").splitlines():
             command = line.split("&&")[-1].split("#")[0].split(";")[0].strip()
             if command.startswith("rcproof "):

@@ -15,8 +15,8 @@ def tied_weights(matrix: Tensor) -> HTML:
     values = (matrix / matrix.abs().quantile(0.97)).tolist()
     size = 11.0
     colours = [["a" if (i < half_rows) == (j < half_columns) else "c" for j in range(columns)] for i in range(rows)]
-    x, y = 90.0, 34.0
-    svg = Svg(x + columns * size + 120, y + rows * size + 24)
+    x, y = 60.0, 34.0
+    svg = Svg(x + columns * size + 20, y + rows * size + 56)
     svg.matrix(x, y, values, colours, size)
     for i, words in enumerate(("from a", "from b")):
         svg.text(x + (i + 0.5) * half_columns * size, 18, words, size=12, colour="mute")
@@ -24,11 +24,10 @@ def tied_weights(matrix: Tensor) -> HTML:
         svg.text(x - 10, y + (i + 0.5) * half_rows * size, words, size=12, colour="mute", anchor="end")
     svg.line(x + half_columns * size, y, x + half_columns * size, y + rows * size, "ink", width=1.2)
     svg.line(x, y + half_rows * size, x + columns * size, y + half_rows * size, "ink", width=1.2)
-    right = x + columns * size + 12
-    svg.text(right, y + 0.16 * rows * size, "A, the same strand", size=12, colour="a", anchor="start")
-    svg.text(right, y + 0.30 * rows * size, "B, the other strand", size=12, colour="c", anchor="start")
-    svg.text(right, y + 0.66 * rows * size, "their mirror", size=12, colour="mute", anchor="start")
-    svg.text(right, y + 0.72 * rows * size, "images", size=12, colour="mute", anchor="start")
+    below = y + rows * size + 18
+    for row, (colour, words) in enumerate((("a", "A: the same strand"), ("c", "B: the other strand, the coupling"))):
+        svg.rect(x, below + 20 * row - 6, 12, 12, colour, opacity=0.8)
+        svg.text(x + 20, below + 20 * row, words, size=12, anchor="start")
     return svg.show(
         "A tied weight matrix. Above: the free weights V = [A, B]. Below: V turned by 180°. Dots mark negative entries."
     )

@@ -11,8 +11,8 @@ from rcproof.verify.bounds import BoundsFound
 
 KINDS = {
     "box": ("for every input in the box", "b"),
-    "forward": ("forward, this input", "a"),
-    "backward": ("pulled back, this input", "c"),
+    "input": ("for this input", "a"),
+    "run": ("for this run", "c"),
 }
 
 

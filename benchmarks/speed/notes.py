@@ -1,12 +1,12 @@
-"""What the numbers cannot say by themselves: captions, explanations of slopes, reasons of misses and what to try next."""
+"""What the numbers cannot say themselves: captions, explanations of slopes, reasons of misses and what to try next."""
 
 from __future__ import annotations
 
 INTRODUCTION = """# Speed, as measured
 
-Written by `python -m benchmarks.speed`; the numbers are those of the JSON files beside this page. Contenders of a cell are
-checked to compute the same function, then timed interleaved in one process; a ratio is the median over rounds of the time
-over the reference's in the same round, with its quartiles. No number of one machine is to be compared with another's.
+Written by `python -m benchmarks.speed`; the numbers are those of the JSON files beside this page. Contenders of a cell
+are checked to compute the same function, then timed interleaved in one process; a ratio is the median over rounds of the
+time over the reference's in the same round, with its quartiles. No number of one machine is to be compared with another's.
 """
 
 CAPTIONS = {
@@ -18,8 +18,8 @@ CAPTIONS = {
     "peers, step": "The same, forward and backward.",
     "memory": "Peak beyond what is held before the call.",
     "scaling": "Slopes of lines in log-log for the converted profile net; 1 is a straight line through the origin.",
-    "costs": "Operations and bytes as counted (each value once an operation; *products*: all else fused into them), the floor "
-    "they set with this machine's limits, and the time measured.",
+    "costs": "Operations and bytes as counted (each value once an operation; *products*: all else fused into them), the "
+    "floor they set with this machine's limits, and the time measured.",
 }
 
 #: What a contender of ours is compared with in the group ``peers``: contenders that do the same work.
@@ -29,8 +29,7 @@ RIVALS = {
 }
 
 SCALING = {
-    "length": "Calls cost more than work below some 4 000 positions, so the line starts flat and ends straight; each strand "
-    "is a piece of its own from 8 MiB on, which halves memory once.",
+    "length": "Calls cost more than work below some 4 000 positions, so the line starts flat and ends straight.",
     "filters": "Products grow with the square, relu and sums with the first power; below 16 filters a vector register "
     "is not full, so time grows more slowly.",
     "dilated_layers": "A line with an offset: the first convolution and the profile head are there at every depth, and "
@@ -39,11 +38,11 @@ SCALING = {
 }
 
 GPU_TARGET = (
-    "GPU: converted at least 1.8 × faster than two passes at batch ≤ 16, 1.2 × at throughput sizes; coupled at most 1.02 × "
-    "plain; 60 % of the floor for the trunk in bf16"
+    "GPU: converted at least 1.8 × faster than two passes at batch ≤ 16, 1.2 × at throughput sizes; coupled at most "
+    "1.02 × plain; 60 % of the floor for the trunk in bf16"
 )
 
 MISSES: dict[str, str] = {
-    "gpu": "Run `python -m benchmarks.speed --suite full --device cuda`. A fused dilated block (convolution, bias, relu, sum "
-    "in one kernel) is not shipped, because nothing here could show that it is faster than eager, compiled or graphed code.",
+    "gpu": "Run `python -m benchmarks.speed --suite full --device cuda`. A fused dilated block (convolution, bias, relu, "
+    "sum in one kernel) is not shipped: nothing here could show that it beats eager, compiled or graphed code.",
 }

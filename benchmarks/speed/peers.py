@@ -1,8 +1,8 @@
 """The same trunk as other packages write it: ours, plain torch, conjoined, and the peers (extra ``peers``).
 
-Two families compute one function each, and the contenders of a family get the same weights. *Coupled*: every layer reads
-both strands. *Uncoupled*: the strands meet at the end alone. What is not installed is left out, and named in the result.
-The wrapper of Caduceus and the layer of the paper are restated from their descriptions.
+Two families compute one function each, and the contenders of a family get the same weights. *Coupled*: every layer
+reads both strands. *Uncoupled*: the strands meet at the end alone. What is not installed is left out, and named in the
+result. The wrapper of Caduceus and the layer of the paper are restated from their descriptions.
 """
 
 from __future__ import annotations

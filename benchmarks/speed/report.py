@@ -208,7 +208,8 @@ def worst(values: list[tuple[float, Data]], limit: float) -> tuple[str, bool | N
         return "not measured", None
     ordered = sorted(values, key=lambda v: v[0])
     above = [(v, c) for v, c in ordered if v > limit]
-    text = f"median {ordered[len(ordered) // 2][0]:.2f}, largest {ordered[-1][0]:.2f}, {len(above)} of {len(ordered)} above"
+    middle, largest = ordered[len(ordered) // 2][0], ordered[-1][0]
+    text = f"median {middle:.2f}, largest {largest:.2f}, {len(above)} of {len(ordered)} above"
     if above:
         text += ": " + "; ".join(f"{name_of(c)} {v:.2f} (noise ±{noise(c):.2f})" for v, c in above[::-1])
     return text, not above

@@ -1,7 +1,7 @@
 """Interleaved timing: every round runs each contender once, in a new order, and ratios are taken within rounds.
 
-A machine that slows down, or is shared, slows all contenders of a round alike. The noise floor is the ratio of a function
-to itself, measured as if it were two contenders.
+A machine that slows down, or is shared, slows all contenders of a round alike. The noise floor is the ratio of a
+function to itself, measured as if it were two contenders.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def interleave(
 ) -> dict[str, Any]:
     """Time ``runs`` and, as ``itself``, the reference once more.
 
-    Returns ``rounds``, ``others`` (processors that other processes kept busy meanwhile, or None) and ``times``: for each
-    run its ``median``, ``low`` and ``high`` quartile in seconds, and ``ratio``, ``ratio_low`` and ``ratio_high``: the
+    Returns ``rounds``, ``others`` (processors that other processes kept busy meanwhile, or None) and ``times``: for
+    each run its ``median``, ``low`` and ``high`` quartile in seconds, and ``ratio``, ``ratio_low`` and ``ratio_high``: the
     median and quartiles of its time over the reference's of the same round.
     """
     clock, rng = clock or Clock(), random.Random(seed)

@@ -54,8 +54,11 @@ class Execution:
 #: The plan as it stands: what explicit layouts, tracers and compilers get.
 PLAIN = Execution()
 
-#: On a CPU the rows of a piece hold this many bytes in the widest layer, together.
-PIECE_BYTES = 8 << 20
+#: On a CPU the rows of a piece together hold at most this many bytes in the widest layer. Measured: from 2 to 16 MiB the
+#: time is the same, and memory grows; at 1 MiB the calls show, and above 32 MiB (glibc) each tensor is mapped anew.
+PIECE_BYTES = 4 << 20
+
+_MOST_CHOICES = 256
 
 
 class Program:
@@ -73,7 +76,9 @@ class Program:
         self.outputs = [self.slots[f"{name}@plain"] for name in outputs]
         self.lasts = [tuple(self.slots[k] for k in last) for last in last_uses(order, keep)]
         self.widest = max((_width(s.target) for s in order), default=0)
+        self.convolutions = sum(isinstance(layer_of(s.target), RCPSConv1d) for s in order)
         self.rewriter = Rewriter(order, keep)
+        self._chosen: dict[Any, Execution] = {}
         self._compiled: dict[tuple[bool, bool, bool, bool], list[Call]] = {}
 
     def run(self, network: nn.Module, inputs: Sequence[Tensor], how: Execution) -> list[Any]:
@@ -168,25 +173,31 @@ class Program:
     def choose(self, inputs: Sequence[Tensor]) -> Execution:
         """The rule of the ``auto`` layout; ``benchmarks/speed`` measures what it rests on.
 
-        On a CPU: float32 convolutions run channels last, unless there are gradients and few rows; rows whose widest
-        layer holds more than twice :data:`PIECE_BYTES` in all run in pieces of so many bytes, in eval and, where no
-        layer looks across the batch or draws random numbers, in training. Elsewhere all rows run at once, since every
-        launch counts.
+        On a CPU: two or more float32 convolutions run channels last, unless there are gradients and few rows. Rows
+        whose widest layer holds more than :data:`PIECE_BYTES` in all run in pieces of so many bytes, in eval and,
+        where no layer looks across the batch or draws random numbers, in training. Elsewhere all rows run at once,
+        since every launch counts.
         """
-        x = inputs[0]
+        x, threads = inputs[0], torch.get_num_threads()
+        pieces = self.pieces is not None and not self.pieces.mixes_now()
+        key = (x.shape, x.dtype, x.device.type, torch.is_grad_enabled(), threads, pieces)
+        found = self._chosen.get(key)
+        if found is None:
+            if len(self._chosen) > _MOST_CHOICES:  # inputs of ever new lengths
+                self._chosen.clear()
+            found = self._chosen[key] = self._choose(x, pieces)
+        return found
+
+    def _choose(self, x: Tensor, pieces: bool) -> Execution:
         length = x.shape[-1] if x.dim() > 2 or not x.is_floating_point() else 1
         rows, row = 2 * x.shape[0], self.widest * length
-        at_once = self._rows(x, rows, row * x.element_size())
+        at_once: int | None = None
+        if pieces and x.device.type == "cpu" and rows * row * x.element_size() > PIECE_BYTES:
+            count = min(rows, -(-rows * row * x.element_size() // PIECE_BYTES))
+            at_once = -(-rows // count)
         few = slow_backward(rows if at_once is None else at_once, 0)
-        last = row > 0 and not few and prefers_channels_last(x, rows * row)
+        last = self.convolutions > 1 and not few and prefers_channels_last(x, rows * row)
         return Execution(at_once, last, in_place=True, fold=True)
-
-    def _rows(self, x: Tensor, rows: int, row_bytes: int) -> int | None:
-        whole = rows * row_bytes <= 2 * PIECE_BYTES or x.device.type != "cpu"
-        if whole or self.pieces is None or self.pieces.mixes_now():
-            return None
-        pieces = min(rows, -(-rows * row_bytes // PIECE_BYTES))
-        return -(-rows // pieces)
 
 
 def _tensor(network: nn.Module, path: str) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 INTRODUCTION = """# Speed, as measured
 
 Written by `python -m benchmarks.speed`; the numbers are those of the JSON files beside this page. Contenders of a cell
-are checked to compute the same function, then timed interleaved in one process; a ratio is the median over rounds of the
-time over the reference's in the same round, with its quartiles. No number of one machine is to be compared with another's.
+are checked to compute the same function, then timed interleaved in one process; a ratio is the median over rounds of
+the time over the reference's in the same round, with its quartiles. No number of one machine compares with another's.
 """
 
 CAPTIONS = {
@@ -18,8 +18,8 @@ CAPTIONS = {
     "peers, step": "The same, forward and backward.",
     "memory": "Peak beyond what is held before the call.",
     "scaling": "Slopes of lines in log-log for the converted profile net; 1 is a straight line through the origin.",
-    "costs": "Operations and bytes as counted (each value once an operation; *products*: all else fused into them), the "
-    "floor they set with this machine's limits, and the time measured.",
+    "costs": "Operations and bytes as counted (each value once an operation; *products*: all else fused into them), "
+    "the floor they set with this machine's limits, and the time measured.",
 }
 
 #: What a contender of ours is compared with in the group ``peers``: contenders that do the same work.
@@ -43,6 +43,6 @@ GPU_TARGET = (
 )
 
 MISSES: dict[str, str] = {
-    "gpu": "Run `python -m benchmarks.speed --suite full --device cuda`. A fused dilated block (convolution, bias, relu, "
-    "sum in one kernel) is not shipped: nothing here could show that it beats eager, compiled or graphed code.",
+    "gpu": "Run `python -m benchmarks.speed --suite full --device cuda`. A fused dilated block (convolution, bias, "
+    "relu, sum in one kernel) is not shipped: nothing here could show that it beats eager, compiled or graphed code.",
 }

@@ -49,7 +49,7 @@ def interleave(
     """Time ``runs`` and, as ``itself``, the reference once more.
 
     Returns ``rounds``, ``others`` (processors that other processes kept busy meanwhile, or None) and ``times``: for
-    each run its ``median``, ``low`` and ``high`` quartile in seconds, and ``ratio``, ``ratio_low`` and ``ratio_high``: the
+    each run its ``median``, ``low`` and ``high`` quartile in seconds, and ``ratio``, ``ratio_low``, ``ratio_high``: the
     median and quartiles of its time over the reference's of the same round.
     """
     clock, rng = clock or Clock(), random.Random(seed)

@@ -54,9 +54,12 @@ class Execution:
 #: The plan as it stands: what explicit layouts, tracers and compilers get.
 PLAIN = Execution()
 
-#: On a CPU the rows of a piece together hold at most this many bytes in the widest layer. Measured: from 2 to 16 MiB the
-#: time is the same, and memory grows; at 1 MiB the calls show, and above 32 MiB (glibc) each tensor is mapped anew.
+#: On a CPU the rows of a piece together hold at most this many bytes in the widest layer. Measured: from 2 to 16 MiB
+#: the time is the same, and memory grows; at 1 MiB the calls show; above 32 MiB (glibc) each tensor is mapped anew.
 PIECE_BYTES = 4 << 20
+
+#: From so many taps on, a training step is faster channels last: 0.6-0.9 × the time, and 1.0-1.1 × with 3.
+LONG_KERNEL = 8
 
 _MOST_CHOICES = 256
 
@@ -76,7 +79,8 @@ class Program:
         self.outputs = [self.slots[f"{name}@plain"] for name in outputs]
         self.lasts = [tuple(self.slots[k] for k in last) for last in last_uses(order, keep)]
         self.widest = max((_width(s.target) for s in order), default=0)
-        self.convolutions = sum(isinstance(layer_of(s.target), RCPSConv1d) for s in order)
+        convolutions = [m for s in order if isinstance(m := layer_of(s.target), RCPSConv1d)]
+        self.convolutions, self.kernels = len(convolutions), [m.kernel_size for m in convolutions]
         self.rewriter = Rewriter(order, keep)
         self._chosen: dict[Any, Execution] = {}
         self._compiled: dict[tuple[bool, bool, bool, bool], list[Call]] = {}
@@ -147,7 +151,7 @@ class Program:
             function = self.rewriter.folded(index) or function
         if channels_last:
             if isinstance(layer, RCPSConv1d):
-                kwargs["channels_last"] = True
+                kwargs["channels_last"] = self._pays(layer, grad)
             elif not _any_strides(step, function):
                 function = _contiguous(function)
         slots = [self.slots[a.name] for a in args if isinstance(a, Key)]
@@ -169,14 +173,24 @@ class Program:
 
         return general
 
+    def _pays(self, layer: RCPSConv1d, grad: bool) -> bool:
+        """Whether a convolution is to run channels last.
+
+        In a training step it pays for long kernels. Among short ones it would leave two layouts to be mixed, so there
+        only layers that narrow the tensor do it, as a profile head does.
+        """
+        if not grad or min(self.kernels) >= LONG_KERNEL:
+            return True
+        return layer.kernel_size >= LONG_KERNEL and layer.out_channels < layer.in_channels
+
     # -- choosing ---------------------------------------------------------------------------------
     def choose(self, inputs: Sequence[Tensor]) -> Execution:
         """The rule of the ``auto`` layout; ``benchmarks/speed`` measures what it rests on.
 
-        On a CPU: two or more float32 convolutions run channels last, unless there are gradients and few rows. Rows
-        whose widest layer holds more than :data:`PIECE_BYTES` in all run in pieces of so many bytes, in eval and,
-        where no layer looks across the batch or draws random numbers, in training. Elsewhere all rows run at once,
-        since every launch counts.
+        On a CPU: two or more float32 convolutions run channels last; with gradients only long kernels do, and many
+        rows. Rows whose widest layer holds more than :data:`PIECE_BYTES` in all (four times as many with gradients)
+        run in pieces of so many bytes, unless a layer in train mode looks across the batch or draws random numbers.
+        Elsewhere all rows run at once, since every launch counts.
         """
         x, threads = inputs[0], torch.get_num_threads()
         pieces = self.pieces is not None and not self.pieces.mixes_now()
@@ -192,11 +206,12 @@ class Program:
         length = x.shape[-1] if x.dim() > 2 or not x.is_floating_point() else 1
         rows, row = 2 * x.shape[0], self.widest * length
         at_once: int | None = None
-        if pieces and x.device.type == "cpu" and rows * row * x.element_size() > PIECE_BYTES:
-            count = min(rows, -(-rows * row * x.element_size() // PIECE_BYTES))
-            at_once = -(-rows // count)
-        few = slow_backward(rows if at_once is None else at_once, 0)
-        last = self.convolutions > 1 and not few and prefers_channels_last(x, rows * row)
+        grad, size = torch.is_grad_enabled(), row * x.element_size()
+        if pieces and x.device.type == "cpu" and rows * size > PIECE_BYTES * (4 if grad else 1):
+            at_once = -(-rows // min(rows, -(-rows * size // PIECE_BYTES)))
+        slow = grad and max(self.kernels, default=0) < LONG_KERNEL
+        slow = slow or slow_backward(rows if at_once is None else at_once, 0)
+        last = self.convolutions > 1 and not slow and prefers_channels_last(x, rows * row)
         return Execution(at_once, last, in_place=True, fold=True)
 
 

@@ -48,7 +48,7 @@ class Rewriter:
         if step.kwargs or len(keys) != len(step.args):
             return None
         if _is_relu(step) and len(keys) == 1 and self._spare(keys[0], grad):
-            return _relu(step.target, self._hooked(keys[0]))
+            return _relu(step.target, self._hooked(keys[0]), grad)
         if step.action == "call" and step.target in _SUMS and len(keys) == 2 and not grad:
             spare = [self._spare(k, grad) for k in keys]
             if any(spare):
@@ -133,11 +133,12 @@ def _norm_if_not_done(target: Any, conv: RCPSConv1d, norm: RCPSBatchNorm1d) -> C
     return call
 
 
-def _relu(target: Any, maker: nn.Module | None) -> Callable[[Tensor], Tensor]:
+def _relu(target: Any, maker: nn.Module | None, grad: bool) -> Callable[[Tensor], Tensor]:
     own = target if isinstance(target, nn.Module) else None
 
     def relu(x: Tensor) -> Tensor:
-        return target(x) if hooked(maker, own) else torch.relu_(x)
+        # Autograd makes a copy of a view that is written to, and channels innermost are a view.
+        return target(x) if (grad and x._is_view()) or hooked(maker, own) else torch.relu_(x)
 
     return relu
 

@@ -82,56 +82,48 @@ def _tiny(device: str) -> Iterator[Cell]:
 
 def _cpu(name: str) -> Iterator[Cell]:
     quick = name == "quick"
-    time = 1.0 if quick else 3.0
+    time = 1.0 if quick else 1.5
     batches = {
-        "simulated": (64,) if quick else (1, 16, 64, 256, 1024),
-        "binary": (1, 64) if quick else (1, 4, 16, 64, 256, 1024),
-        "profile": (1, 8) if quick else (1, 2, 4, 8, 16, 32, 64),
+        "simulated": (64,) if quick else (1, 64, 1024),
+        "binary": (1, 64) if quick else (1, 16, 64, 256),
+        "profile": (1, 8) if quick else (1, 4, 16, 64),
     }
+    coupled = {"binary": (16,) if quick else (1, 16, 128), "profile": (4,) if quick else (1, 4, 16)}
+    peers = {"binary": (16,) if quick else (16, 64), "bpnet": (2,) if quick else (2, 8)}
     for kind in KINDS:
         for net, sizes in batches.items():
             for batch in sizes:
-                yield Cell("converted", net, kind, batch, LENGTHS[net], seconds=time)
-        for net, sizes in (
-            ("binary", (16,) if quick else (1, 4, 16, 64, 256)),
-            ("profile", (4,) if quick else (1, 4, 16, 32)),
-        ):
+                if batch * LENGTHS[net] < 60_000 or net != "profile" or kind == "forward":
+                    yield Cell("converted", net, kind, batch, LENGTHS[net], seconds=time)
+        for net, sizes in coupled.items():
             for batch in sizes:
                 yield Cell("coupled", net, kind, batch, LENGTHS[net], seconds=time)
-        for net, sizes in (("binary", (16,) if quick else (4, 16, 64)), ("bpnet", (2,) if quick else (1, 8))):
+        for net, sizes in peers.items():
             for batch in sizes:
-                yield Cell(
-                    "peers",
-                    net,
-                    kind,
-                    batch,
-                    LENGTHS[net],
-                    (("filters", 16 if net == "binary" else 64),),
-                    seconds=1.5 * time,
-                )
-    if not quick:
-        for length in (5_000, 20_000, 100_000):
-            for kind in KINDS:
-                yield Cell("converted", "profile", kind, 1, length, seconds=time)
-    yield from _scaling(quick, "forward", 0.5 if quick else 1.5)
-    if not quick:
-        yield from _scaling(quick, "step", 1.0)
+                filters = (("filters", 16 if net == "binary" else 64),)
+                yield Cell("peers", net, kind, batch, LENGTHS[net], filters, seconds=1.5 * time)
+        for length in () if quick else (20_000, 100_000) if kind == "forward" else (20_000,):
+            yield Cell("converted", "profile", kind, 1, length, seconds=time)
+        if kind == "forward" or not quick:
+            yield from _scaling(quick, kind, 0.5)
 
 
 def _scaling(quick: bool, kind: str, time: float) -> Iterator[Cell]:
     """Lines on which one size grows and the others stay: the profile net, 16 filters a strand, unless said."""
     base = (("filters", 16), ("dilated_layers", 6))
-    lengths = (2_000, 8_000, 32_000) if quick else (1_000, 4_000, 16_000, 64_000, 250_000, 1_000_000)
+    lengths = (2_000, 8_000, 32_000) if quick else (1_000, 8_000, 64_000, 250_000, 1_000_000)
     for length in lengths:
-        if kind == "forward" or length <= 250_000:
+        if kind == "forward" or length <= 64_000:
             yield Cell("scaling", "profile", kind, 1, length, base, axis="length", seconds=time)
-    for filters in (8, 16, 32) if quick else (4, 8, 16, 32, 64, 128, 256):
+    for filters in (8, 16, 32) if quick else (8, 16, 32, 64, 128):
         sizes = (("filters", filters), ("dilated_layers", 6))
         yield Cell("scaling", "profile", kind, 4, 1_346, sizes, axis="filters", seconds=time)
-    for depth in (2, 4, 6) if quick else (1, 2, 4, 6, 8):
+    if kind == "step":
+        return
+    for depth in (2, 4, 6) if quick else (2, 4, 6, 8):
         sizes = (("filters", 16), ("dilated_layers", depth))
         yield Cell("scaling", "profile", kind, 4, 3_000, sizes, axis="dilated_layers", seconds=time)
-    for batch in (1, 4, 16) if quick else (1, 4, 16, 64, 256):
+    for batch in (1, 4, 16) if quick else (1, 4, 16, 64):
         yield Cell("scaling", "profile", kind, batch, 1_346, base, axis="batch", seconds=time)
 
 

@@ -106,7 +106,7 @@ def _measured(
         cost[name] = costs.count(field.call(model, found.inputs, eager))
     calls = {name: field.call(model, found.inputs, cell) for name, model in found.models.items()}
     machine.settle()
-    timed = interleave(calls, found.reference, cell.seconds, seed=seed, clock=clock)
+    timed = interleave(calls, found.reference, cell.seconds, warm=1, seed=seed, clock=clock)
     times = timed.pop("times")
     for name, once in calls.items():
         times[name]["peak_bytes"] = machine.peak_bytes(once, device)

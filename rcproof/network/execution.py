@@ -90,7 +90,7 @@ class Program:
         values: Values = [None] * len(self.slots)
         values[: len(inputs)] = inputs
         calls = self.calls(how)
-        if how.rows is None or self.pieces is None:
+        if how.rows is None or self.pieces is None or self.pieces.mixes_now():
             self._steps(network, values, calls, 0, len(calls), frozenset())
         else:
             self._in_pieces(network, values, calls, self.pieces, how.rows)

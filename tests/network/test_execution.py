@@ -173,18 +173,18 @@ def test_a_coupled_network_trains_as_its_batched_layout_does() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_hooks_see_what_the_plan_says() -> None:
-    for name in ("binary coupled", "binary"):
-        network, xs = make(name)
-        network.set_execution(Execution(None, True, True, True))
-        plain = copy.deepcopy(network).set_layout("batched").set_execution(None)
-        seen: dict[str, Tensor] = {}
-        network.get_submodule("relu1").register_forward_hook(lambda m, i, o: seen.update(before=i[0], after=o))
-        with torch.no_grad():
-            got, want = network(*xs), plain(*xs)
-        torch.testing.assert_close(outputs(got), outputs(want))
-        assert bool((seen["before"] < 0).any()), "relu wrote over what the hook was shown"
-        torch.testing.assert_close(seen["after"], seen["before"].relu())
+@pytest.mark.parametrize("name", ["binary coupled", "binary"])
+def test_hooks_see_what_the_plan_says(name: str) -> None:
+    network, xs = make(name)
+    network.set_execution(Execution(None, True, True, True))
+    plain = copy.deepcopy(network).set_layout("batched").set_execution(None)
+    seen: dict[str, Tensor] = {}
+    network.get_submodule("relu1").register_forward_hook(lambda m, i, o: seen.update(before=i[0], after=o))
+    with torch.no_grad():
+        got, want = network(*xs), plain(*xs)
+    torch.testing.assert_close(outputs(got), outputs(want))
+    assert bool((seen["before"] < 0).any()), "relu wrote over what the hook was shown"
+    torch.testing.assert_close(seen["after"], seen["before"].relu())
 
 
 def test_folding_ends_where_a_hook_or_training_asks_for_the_value_between() -> None:
@@ -271,21 +271,20 @@ def _no_mean(self: RCPSBatchNorm1d) -> tuple[Tensor, Tensor] | None:
     return scale, self.bias  # type: ignore[return-value]
 
 
+def _leaky(self: Any, network: Any, xs: Any, how: Any, run: Any = execution.Program.run) -> list[Tensor]:
+    found = run(self, network, xs, how)
+    return [y.transpose(-1, -2).contiguous().transpose(-1, -2) if y.dim() > 2 else y for y in found]
+
+
 MUTANTS: dict[str, tuple[str, Any, str, Callable[..., Any], Execution]] = {
     "values read twice are overwritten": (
-        "awkward", inplace.Rewriter, "_spare", lambda self, key, grad: key.endswith("@batched"), Execution(None, False, True)
+        "awkward", inplace.Rewriter, "_spare", lambda self, k, _: k.endswith("@batched"), Execution(in_place=True)
     ),
     "pieces in the wrong order": ("profile", execution.Program, "_in_pieces", _cut_short, Execution(rows=2)),
     "the mean is not folded": ("binary", RCPSBatchNorm1d, "affine_in_eval", _no_mean, Execution(fold=True)),
-    "relu is forgotten": ("binary", inplace, "_relu", lambda *_: lambda x: x, Execution(None, False, True)),
-    "a sum keeps one argument": ("profile", inplace, "_sum", lambda *_: lambda a, b: b, Execution(None, False, True)),
-    "layouts leak out": (
-        "awkward", execution.Program, "run",
-        lambda self, network, xs, how, run=execution.Program.run: [
-            y.transpose(-1, -2).contiguous().transpose(-1, -2) if y.dim() > 2 else y for y in run(self, network, xs, how)
-        ],
-        Execution(None, True),
-    ),
+    "relu is forgotten": ("binary", inplace, "_relu", lambda *_: lambda x: x, Execution(in_place=True)),
+    "a sum keeps one argument": ("profile", inplace, "_sum", lambda *_: lambda a, b: b, Execution(in_place=True)),
+    "layouts leak out": ("awkward", execution.Program, "run", _leaky, Execution(None, True)),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rcproof.checking.conditions import side_conditions
 from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
-from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensor_sha256, versions
+from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensors_sha256, versions
 from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
 from rcproof.convert.source import branch, describe_source, final_prefixes, named_tensors
@@ -143,8 +143,16 @@ def _check_source(conjoined: Conjoined) -> None:
     for name, tensor in [*conjoined.named_parameters(), *conjoined.named_buffers()]:
         if tensor.is_meta:
             raise ConversionError(f"weights {name!r}", got="no values (the meta device)", expected="a trained network")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not _finite(tensor):
             raise ConversionError(f"weights {name!r}", got="NaN or infinite values", expected="finite numbers")
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all values are: NaN and infinities show in the extremes, which takes one pass and no memory."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor.detach())
+    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
 
 
 # Wrappers that run a network as a whole, and where it is.
@@ -300,14 +308,16 @@ def _certify(
     described = describe_source(conjoined, len(reps), leaves)
     stated = described["tensors"]
     origins = []
-    for name, tensor in named_tensors(model).items():
+    named = named_tensors(model)
+    hashes = tensors_sha256(named)
+    for name, tensor in named.items():
         head, _, rest = name.partition(".")
         candidates = (f"net.{name}", name, f"{head.rstrip('_')}.{rest}", f"constant {name}")
         where = next(c for c in candidates if c in stated)
         origins.append(
             TensorOrigin(
                 name, where, "copy", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."),
-                stated[where]["sha256"], tensor_sha256(tensor),
+                stated[where]["sha256"], hashes[name],
             )
         )  # fmt: skip
     tied = {p for m in model.modules() if isinstance(m, TiedLayer) for p in m.parameters(recurse=False)}

@@ -6,8 +6,10 @@ Copies and halves are exact in binary floating point, so a certificate claims eq
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -119,6 +121,18 @@ def tensor_sha256(tensor: Tensor) -> str:
     if plain.numel():
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """:func:`tensor_sha256` of each, a tensor a thread: hashing lets other threads run."""
+    if sum(t.numel() for t in tensors.values()) < _MANY:
+        return {name: tensor_sha256(t) for name, t in tensors.items()}
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return dict(zip(tensors, pool.map(tensor_sha256, tensors.values()), strict=True))
+
+
+#: Below so many values a thread costs more than it saves.
+_MANY = 1 << 20
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf
-from rcproof.convert.certificate import tensor_sha256
+from rcproof.convert.certificate import tensors_sha256
 from rcproof.convert.copies import Copied
 from rcproof.convert.rules import match
 from rcproof.errors import RcproofError
@@ -57,6 +57,7 @@ def describe_source(conjoined: Conjoined, count: int, leaves: Sequence[str] = ()
         used = [p for d in described if d is not None for p in (*d["layers"], *d.get("free", {}))]
         named = named_tensors(conjoined.final).items()
         held |= {f"final.{n}": t for n, t in named if _within(f"{own}.{n}", used)}
+    hashes = tensors_sha256(held)
     return {
         "inputs": [str(r) for r in conjoined.input_representations(count)],
         "outputs": outputs * returned if len(outputs) == 1 else outputs,
@@ -65,7 +66,7 @@ def describe_source(conjoined: Conjoined, count: int, leaves: Sequence[str] = ()
         "final": described,
         "tensors": {
             name: {
-                "sha256": tensor_sha256(t),
+                "sha256": hashes[name],
                 "shape": list(t.shape),
                 "dtype": str(t.dtype).removeprefix("torch."),
             }

@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from rcproof.errors import RcproofError, ShapeError
+from rcproof.network.execution import PLAIN, Execution, Program
 from rcproof.network.graph import Graph
 from rcproof.network.plan import Step, compile_plan
 from rcproof.nn.base import TiedLayer
+from rcproof.nn.derived import unwatched
 from rcproof.strand import representation
 from rcproof.structure import unflatten
 
@@ -41,11 +43,14 @@ class Network(nn.Module):
     way: ``stacked`` (N, 2F, L), ``batched`` (2N, F, L), or ``auto``: coupled layers stacked, the rest
     batched, and a switch at the boundary. The function is the same (T1); structural zeros are never multiplied.
 
-    State-dict keys are those of the source network. Theorems T5 and T7.
+    State-dict keys are those of the source network. Theorems T5 and T7. In ``auto`` the network also chooses how it
+    runs (:meth:`execution`), which :meth:`set_execution` overrides.
     """
 
     _layout: str
     _steps: list[Step]
+    _program: Program
+    _execution: Execution | None
 
     def __init__(self, graph: Graph, layers: dict[str, nn.Module], layout: str = "auto") -> None:
         super().__init__()
@@ -54,6 +59,7 @@ class Network(nn.Module):
             if node.op == "module" and node.target not in layers:
                 raise RcproofError("no such layer", got=repr(node.target))
         self._graph = graph
+        self.__dict__["_execution"] = None
         for path, module in layers.items():
             attach(self, path, module)
         self.set_layout(layout)
@@ -62,9 +68,38 @@ class Network(nn.Module):
         """Choose ``auto``, ``stacked`` or ``batched``; returns the network itself."""
         if layout not in LAYOUTS:
             raise RcproofError("layout", got=repr(layout), expected="auto, stacked or batched")
+        steps = compile_plan(self._graph, self, layout)
+        program = Program(steps, self._graph.outputs, len(self._inputs))
         # Not by ``self._layout = …``, which torch refuses where a layer of the source has that name.
-        self.__dict__.update(_layout=layout, _steps=compile_plan(self._graph, self, layout))
+        self.__dict__.update(_layout=layout, _steps=steps, _program=program)
         return self
+
+    def set_execution(self, execution: Execution | None) -> Network:
+        """Run in this way whatever the sizes, or (None) as the layout says; returns the network itself.
+
+        ``stacked`` and ``batched`` run their plan as it stands, so that the batched layout agrees bit by bit with a
+        conjoined network over a doubled batch; ``auto`` chooses (:meth:`execution`). Neither an execution nor what is
+        chosen changes the function, and neither is saved.
+        """
+        if execution is not None:
+            if not isinstance(execution, Execution) or (execution.rows is not None and execution.rows < 1):
+                raise RcproofError("execution", got=repr(execution), expected="an Execution with rows from 1, or None")
+            if execution.rows is not None and self._program.pieces is None:
+                raise RcproofError(
+                    "execution in pieces",
+                    got=f"layout {self._layout!r} of a network whose rows depend on one another between the strands",
+                    fix="uncouple the network, or use rows=None",
+                )
+        self.__dict__["_execution"] = execution
+        return self
+
+    def execution(self, *inputs: Tensor) -> Execution:
+        """How :meth:`forward` would run these inputs now."""
+        if not inputs or not unwatched(*inputs):
+            return PLAIN
+        if self._execution is not None:
+            return self._execution
+        return self._program.choose(inputs) if self._layout == "auto" else PLAIN
 
     def replan(self) -> None:
         """Choose layouts anew, after layers were changed."""
@@ -89,21 +124,15 @@ class Network(nn.Module):
         return [n.rep for n in self._graph.nodes if n.op == "input"]
 
     def forward(self, *inputs: Tensor) -> Any:
-        reps = self._inputs
-        if len(inputs) != len(reps):
-            raise ShapeError("inputs of the network", got=f"{len(inputs)} tensors", expected=f"{len(reps)}")
-        env: dict[str, Any] = {}
-        for position, x in enumerate(inputs):
-            env[f"input:{position}"] = x
-        for step in self._steps:
-            env[step.key] = step.run(self, env)
-            for key in step.last_uses:
-                del env[key]
-        return unflatten([env[f"{name}@plain"] for name in self._graph.outputs], self._graph.structure)
+        if len(inputs) != self._program.inputs:
+            raise ShapeError("inputs of the network", got=f"{len(inputs)} tensors", expected=f"{len(self._inputs)}")
+        found = self._program.run(self, inputs, self.execution(*inputs))
+        return unflatten(found, self._graph.structure)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state["_steps"] = []  # holds references to layers; rebuilt on the copy
+        state.pop("_program", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -8,10 +8,13 @@ says that the two agree; :func:`to_batched` and :func:`to_stacked` go between th
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
 from rcproof.errors import RepresentationError, ShapeError
+from rcproof.nn.derived import forget, without_kept
 from rcproof.strand import Representation, RepresentationLike, rc, representation
 
 
@@ -116,6 +119,17 @@ class TiedLayer(nn.Module):
     def config(self) -> dict[str, object]:
         """The arguments that rebuild this layer without its weights; plain JSON values."""
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        forget(self)
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        forget(self)
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_kept(self.__dict__)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in self.config().items())

@@ -9,14 +9,19 @@ channels is convolved with the mirrored padding and offset r.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner
+from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner, to_batched, to_stacked
+from rcproof.nn.derived import channels_last, convolve, derived, slow_backward
+from rcproof.nn.norm import RCPSBatchNorm1d
 from rcproof.strand import RepresentationLike, mirror, tie
+
+Weights = tuple[Tensor, Tensor | None]
 
 
 class RCPSConv1d(TiedLayer):
@@ -95,38 +100,85 @@ class RCPSConv1d(TiedLayer):
             x, left, right = F.pad(x, (left, right), mode=self.padding_mode), 0, 0
         if left != right:
             x, left = F.pad(x, (left, right)), 0
-        return F.conv1d(x, weight, bias, self.stride, left, self.dilation, groups)
+        return convolve(x, weight, bias, self.stride, left, self.dilation, groups)
 
-    def batched(self, s: Tensor) -> Tensor:
+    def _own(self, innermost: bool, norm: RCPSBatchNorm1d | None) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of one strand, in the memory layout asked for and with ``norm`` folded in."""
+        if not innermost and norm is None:
+            return self.weight, self.bias
+
+        def build() -> tuple[Tensor, Tensor | None]:
+            weight, bias = self._folded(norm)
+            return channels_last(weight) if innermost else weight, bias
+
+        return self._derived("own", innermost, norm, build)
+
+    def _tied(self, rep: RepresentationLike, innermost: bool, norm: RCPSBatchNorm1d | None) -> Weights:
+        """Full weight and bias: built in the call, or kept from an earlier one in eval."""
+
+        def build() -> Weights:
+            weight, bias = self._folded(norm)
+            weight = tie(weight, rep)
+            return channels_last(weight) if innermost else weight, None if bias is None else tie(bias)
+
+        return self._derived("tied", innermost, norm, build)
+
+    def _derived(
+        self, what: str, innermost: bool, norm: RCPSBatchNorm1d | None, build: Callable[[], Weights]
+    ) -> Weights:
+        if norm is None:
+            return cast(Weights, derived(self, f"{what} {innermost}", (self.weight, self.bias), build))
+        sources = (self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        # Kept on the norm: its statistics change in its own train mode, which empties what it keeps.
+        return cast(Weights, derived(norm, f"{what} {innermost} {id(self)}", sources, build))
+
+    def _folded(self, norm: RCPSBatchNorm1d | None) -> Weights:
+        affine = None if norm is None else norm.affine_in_eval()
+        if affine is None:
+            return self.weight, self.bias
+        scale, shift = affine
+        return self.weight * scale[:, None, None], shift if self.bias is None else torch.addcmul(
+            shift, scale, self.bias
+        )
+
+    def batched(self, s: Tensor, channels_last: bool = False, norm: RCPSBatchNorm1d | None = None) -> Tensor:
         check_channels(s, self.in_channels, (3,), self)
         if self.coupled:
             s = _interleave(s, partner(s), self.groups)
-        return self._conv(s, self.weight, self.bias, self.groups, self.margins())
+        innermost = channels_last and self.groups == 1 and not slow_backward(s.shape[0], self.out_channels)
+        weight, bias = self._own(innermost, norm)
+        return self._conv(s, weight, bias, self.groups, self.margins())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, channels_last: bool = False, norm: RCPSBatchNorm1d | None = None) -> Tensor:
+        """The layer; ``channels_last`` and ``norm`` are for a network that runs it, and change rounding only.
+
+        With ``channels_last`` the output has its channels innermost in memory, where that pays. ``norm``: a batch norm
+        in eval that follows, whose scale and shift become part of the weights.
+        """
         closed = self.source is not None
         grouped = self.groups > 1 and (closed or self.coupled)
         if grouped or (closed and not self.source.reverses_length):  # type: ignore[union-attr]
-            return super().forward(x)
+            return to_stacked(self.batched(to_batched(x, self.source), channels_last, norm))
         check_channels(x, self.in_channels * (1 if closed else 2), (3,), self)
         rep = self.source or "reversal"
         groups = 1 if closed or self.coupled else 2 * self.groups
         left, right = self.margins()
         rest = (x.shape[2] + left + right - self.dilation * (self.kernel_size - 1) - 1) % self.stride
-        bias = self.bias
         if left == right and not rest:
-            full_bias = None if bias is None else tie(bias)
-            return self._conv(x, tie(self.weight, rep), full_bias, groups, (left, right))
+            innermost = channels_last and groups == 1 and not slow_backward(x.shape[0], 2 * self.out_channels)
+            weight, bias = self._tied(rep, innermost, norm)
+            return self._conv(x, weight, bias, groups, (left, right))
         # Windows that do not centre: the other strand's half takes the mirrored operation.
         if groups > 1:
             own, other = halves(x, 1)
         else:
             own = other = x
-        first = self._conv(own, self.weight, bias, self.groups, (left, right))
+        weight, bias = self._own(False, norm)
+        first = self._conv(own, weight, bias, self.groups, (left, right))
         other = _pad_offset(other, right, left, rest, self.padding_mode)
         second = F.conv1d(
             other,
-            mirror(self.weight, rep),
+            mirror(weight, rep),
             None if bias is None else bias.flip(0),
             self.stride,
             0,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner
+from rcproof.nn.derived import derived
 from rcproof.strand import RepresentationLike, mirror, tie
 
 
@@ -58,12 +61,20 @@ class RCPSLinear(TiedLayer):
             return super().forward(x)
         closed = self.source is not None
         check_channels(x, self.in_features * (1 if closed else 2), (2,), self)
-        bias = None if self.bias is None else tie(self.bias)
         if closed or self.coupled:
-            return F.linear(x, tie(self.weight, self.source or "reversal"), bias)
+            return F.linear(x, *self._tied())
+        bias = None if self.bias is None else tie(self.bias)
         own, other = halves(x, 1)
         y = torch.cat([F.linear(own, self.weight), F.linear(other, mirror(self.weight))], dim=1)
         return y if bias is None else y + bias
+
+    def _tied(self) -> tuple[Tensor, Tensor | None]:
+        """Full weight and bias: built in the call, or kept from an earlier one in eval."""
+
+        def build() -> tuple[Tensor, Tensor | None]:
+            return tie(self.weight, self.source or "reversal"), None if self.bias is None else tie(self.bias)
+
+        return cast(tuple[Tensor, Tensor | None], derived(self, "tied", (self.weight, self.bias), build))
 
     def full_weight(self) -> Tensor:
         """The dense equivariant matrix (2·out, 2·in or in), zeros included."""

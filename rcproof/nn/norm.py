@@ -7,17 +7,32 @@ layer on the doubled batch. Calling a plain batch norm once per strand gives nei
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcproof.errors import ShapeError
 from rcproof.nn.base import TiedLayer, check_channels, halves
+from rcproof.nn.derived import derived, unwatched
+from rcproof.nn.pooled_norm import PooledBatchNorm, as_image
 from rcproof.strand import tie
 
 
 def _tied(v: Tensor | None) -> Tensor | None:
     return None if v is None else tie(v)
+
+
+#: Below this many values the calls of pooled statistics cost more than two copies.
+_LEAST_POOLED = 1 << 17
+
+
+def _batch_norm(x: Tensor, *rest: Any) -> Tensor:
+    """``F.batch_norm``, which knows channels that lie innermost in memory by an image of one row alone."""
+    image = as_image(x)
+    y = F.batch_norm(image, *rest)
+    return y if image.dim() == x.dim() else y.squeeze(2)
 
 
 class RCPSBatchNorm1d(TiedLayer):
@@ -70,14 +85,46 @@ class RCPSBatchNorm1d(TiedLayer):
         check_channels(s, self.num_features, (2, 3), self)
         use_batch = self.training or self.running_mean is None
         factor = self._factor()
-        return F.batch_norm(s, self.running_mean, self.running_var, self.weight, self.bias, use_batch, factor, self.eps)
+        return _batch_norm(s, self.running_mean, self.running_var, self.weight, self.bias, use_batch, factor, self.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         check_channels(x, 2 * self.num_features, (2, 3), self)
         if self.training or self.running_mean is None:
-            return super().forward(x)  # channel f and its mirror share their statistics
-        mean, var = _tied(self.running_mean), _tied(self.running_var)
-        return F.batch_norm(x, mean, var, _tied(self.weight), _tied(self.bias), False, 0.0, self.eps)
+            return self._pooled(x)
+        own = (self.running_mean, self.running_var, self.weight, self.bias)
+        mean, var, weight, bias = derived(self, "tied", own, lambda: tuple(_tied(v) for v in own))
+        return _batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """In training: channel f and its mirror share their statistics."""
+        if x.numel() < _LEAST_POOLED or x.dtype not in (torch.float32, torch.float64) or not unwatched(x, self.weight):
+            return self._moved(x)
+        ones = x.new_ones(self.num_features)
+        weight = ones if self.weight is None else self.weight
+        bias = torch.zeros_like(ones) if self.bias is None else self.bias
+        y, mean, var = PooledBatchNorm.apply(x, weight, bias, self.eps)
+        factor = self._factor()
+        if factor and self.running_mean is not None and self.running_var is not None:
+            count = 2 * x.numel() // x.shape[1]
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, factor)
+                self.running_var.lerp_(var * (count / (count - 1)), factor)
+        return cast(Tensor, y)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """The same with fewer and larger operations: the mirrored half goes to the batch, positions as they lie."""
+        a, b = halves(x, 1)
+        a, b = halves(self.batched(torch.cat([a, b.flip(1)])))
+        return torch.cat([a, b.flip(1)], dim=1)
+
+    def affine_in_eval(self) -> tuple[Tensor, Tensor] | None:
+        """The scale and shift (F,) that this layer is in eval, for folding into the layer before; None in training."""
+        if self.training or self.running_mean is None or self.running_var is None:
+            return None
+        scale = torch.rsqrt(self.running_var + self.eps)
+        scale = scale if self.weight is None else scale * self.weight
+        shift = -self.running_mean * scale
+        return scale, shift if self.bias is None else shift + self.bias
 
     def config(self) -> dict[str, object]:
         return {

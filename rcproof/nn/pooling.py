@@ -33,7 +33,7 @@ def _check_rank(x: Tensor, layer: TiedLayer, stacked: bool) -> None:
         raise ShapeError(f"input of {layer.__class__.__name__}", got=f"shape {tuple(x.shape)}", expected=want)
 
 
-class _WindowPool(TiedLayer):
+class WindowPool(TiedLayer):
     """Pooling with a fixed window. Subclasses give :meth:`_pool`, the plain op on any number of channels."""
 
     def __init__(
@@ -78,7 +78,7 @@ class _WindowPool(TiedLayer):
         return torch.cat([first, second], dim=1)
 
 
-class RCPSMaxPool1d(_WindowPool):
+class RCPSMaxPool1d(WindowPool):
     """RCPS max pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.MaxPool1d``.
 
     Where a window holds its maximum twice, the gradient goes to one of the places, as in torch; which one
@@ -115,7 +115,7 @@ class RCPSMaxPool1d(_WindowPool):
         }
 
 
-class RCPSAvgPool1d(_WindowPool):
+class RCPSAvgPool1d(WindowPool):
     """RCPS average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.AvgPool1d``. T2, T3.
 
     >>> from rcproof.strand import rc
@@ -148,7 +148,7 @@ class RCPSAvgPool1d(_WindowPool):
         }
 
 
-class RCPSLPPool1d(_WindowPool):
+class RCPSLPPool1d(WindowPool):
     """RCPS power-average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.LPPool1d``. T2, T3.
 
     >>> from rcproof.strand import rc
@@ -179,7 +179,7 @@ class RCPSLPPool1d(_WindowPool):
         }
 
 
-class _AdaptivePool(TiedLayer):
+class AdaptivePool(TiedLayer):
     """Pooling to a given length, None for the length of the input."""
 
     def __init__(self, output_size: int | Sequence[int] | None) -> None:
@@ -201,7 +201,7 @@ class _AdaptivePool(TiedLayer):
         return {"output_size": self.output_size}
 
 
-class RCPSAdaptiveMaxPool1d(_AdaptivePool):
+class RCPSAdaptiveMaxPool1d(AdaptivePool):
     """RCPS max pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3.
 
     >>> from rcproof.strand import rc
@@ -214,7 +214,7 @@ class RCPSAdaptiveMaxPool1d(_AdaptivePool):
         return F.adaptive_max_pool1d(x, size)
 
 
-class RCPSAdaptiveAvgPool1d(_AdaptivePool):
+class RCPSAdaptiveAvgPool1d(AdaptivePool):
     """RCPS average pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3.
 
     >>> from rcproof.strand import rc

@@ -31,9 +31,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 
 
 def reports(schema: str) -> list[tuple[Path, dict[str, Any]]]:
-    """The committed JSON documents whose schema begins so, newest name last."""
+    """The committed reports whose schema begins so."""
     found = []
-    for path in sorted(BENCHMARKS.rglob("*.json")):
+    for path in sorted(BENCHMARKS.rglob("report.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:

@@ -13,7 +13,7 @@ from IPython.display import HTML, Markdown, display
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What says how good a strategy is: the first of these that a set's scores have.
-METRICS = ("auroc", "profile_js", "jensen_shannon", "auprc")
+METRICS = ("auroc", "profile_nll")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> HTML:
@@ -49,7 +49,7 @@ def themed(folder: Path, pattern: str = "*") -> None:
         dark = light.with_name(light.name.removesuffix("light.svg") + "dark.svg")
         if not dark.is_file():
             continue
-        name = light.stem.removesuffix("light").strip("-_0123456789").replace("_", " ").replace("-", " ")
+        name = light.stem.removesuffix("light").lstrip("0123456789_").rstrip("-_").replace("_", " ").replace("-", " ")
         images = "".join(
             f'<img class="only-{theme}" alt="{html.escape(name)}" src="data:image/svg+xml;base64,'
             f'{base64.b64encode(path.read_bytes()).decode()}">'
@@ -67,6 +67,7 @@ def accuracy() -> None:
         return
     for path, report in found:
         _scores(report)
+        _paper(report)
         _pairs(report)
         themed(path.parent / "figures")
         _missing(report)
@@ -98,26 +99,37 @@ def _spread(row: dict[str, Any]) -> str:
 
 
 def _pairs(report: dict[str, Any]) -> None:
-    rows = report.get("pairwise") or []
     shown = [
-        [
-            r.get("task", r.get("set", "")),
-            f"{r['a']} − {r['b']}",
-            r["metric"],
-            _number(r, "difference", "mean"),
-            _number(r, "holm"),
-        ]
-        for r in rows
-        if "a" in r and "b" in r and "metric" in r
+        [r["set"], f"{r['a']} − {r['b']}", r["metric"], r["n"], _short(r["mean_difference"]), _short(r["p_holm"])]
+        for r in report["pairwise"]
     ]
     if shown:
         display(Markdown("## Differences, seed by seed"))
-        display(table(["task", "strategies", "metric", "mean difference", "p (Holm)"], shown, numbers=[3, 4]))
+        head = ["set", "strategies", "metric", "seeds", "mean difference", "p (Holm)"]
+        display(table(head, shown, numbers=[3, 4, 5]))
 
 
-def _number(row: dict[str, Any], *keys: str) -> str:
-    value = next((row[k] for k in keys if isinstance(row.get(k), int | float)), None)
-    return "" if value is None else f"{value:.3g}"
+def _paper(report: dict[str, Any]) -> None:
+    shown = [
+        [
+            r["task"],
+            r["strategy"],
+            r["metric"],
+            r["n"],
+            _short(r["mean"]),
+            _short(r["paper_mean"]),
+            _short(r["difference"]),
+        ]
+        for r in report["answers"]["1_reproduction"]["rows"]
+    ]
+    if shown:
+        display(Markdown("## Beside the paper's numbers"))
+        head = ["task", "strategy", "metric", "seeds", "here", "paper", "difference"]
+        display(table(head, shown, numbers=[3, 4, 5, 6]))
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _missing(report: dict[str, Any]) -> None:
@@ -127,8 +139,8 @@ def _missing(report: dict[str, Any]) -> None:
         display(Markdown("Every run of the programme is there."))
         return
     display(Markdown(f"{lacking['missing']} of the {lacking['runs']} runs of the programme are missing:"))
-    rows = [[task, strategy, seeds] for task, by in lacking["by_task"].items() for strategy, seeds in by.items()]
-    display(table(["task", "strategy", "seeds missing"], rows, numbers=[2]))
+    rows = [[task, ", ".join(by), sum(by.values())] for task, by in lacking["by_task"].items()]
+    display(table(["task", "strategies", "runs missing"], rows, numbers=[2]))
 
 
 def decision_guide() -> None:

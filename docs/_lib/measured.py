@@ -104,8 +104,8 @@ def _pairs(report: dict[str, Any]) -> None:
             r.get("task", r.get("set", "")),
             f"{r['a']} − {r['b']}",
             r["metric"],
-            _number(r, "difference", "mean"),
-            _number(r, "holm"),
+            _number(r, "mean_difference"),
+            _number(r, "p_holm"),
         ]
         for r in rows
         if "a" in r and "b" in r and "metric" in r

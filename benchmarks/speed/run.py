@@ -65,7 +65,7 @@ def run(
         if stop_after is not None and time.monotonic() - begin > stop_after:
             raise Interrupted(f"all cells are measured, {name} is not")
         progress(name, len(cells), len(cells))
-        data[name] = measure(seed)
+        data[name] = measure(seed, suite)
         _write(path, data)
     data["complete"] = True
     data.setdefault("finished", _now())

@@ -163,7 +163,11 @@ def decision_guide() -> None:
             for task, row in guide["tasks"].items()
         ]
         display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
-    display(Markdown("A strategy *not told from the best* may be as good: chance explains the difference."))
+    display(
+        Markdown(
+            "*Not told from the best*: with the seeds there are, the difference may be chance; one seed tells nothing."
+        )
+    )
 
 
 def speed() -> None:

@@ -152,8 +152,8 @@ def _missing(report: dict[str, Any]) -> None:
         display(Markdown("Every run of the programme is there."))
         return
     display(Markdown(f"{lacking['missing']} of the {lacking['runs']} runs of the programme are missing:"))
-    rows = [[task, ", ".join(by), sum(by.values())] for task, by in lacking["by_task"].items()]
-    display(table(["task", "strategies", "runs missing"], rows, numbers=[2]))
+    rows = [[task, len(by), sum(by.values())] for task, by in lacking["by_task"].items()]
+    display(table(["task", "strategies", "runs missing"], rows, numbers=[1, 2]))
 
 
 def decision_guide() -> None:

@@ -16,6 +16,18 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 METRICS = ("auroc", "profile_nll")
 
 
+#: What the experiments' figures show, by their names.
+CAPTIONS = {
+    "paper": "Beside the paper's numbers",
+    "t9": "T9: the loss of the post-hoc conjoined network against the mean of the two strands' losses",
+    "curves": "Learning curves",
+    "gaps": "Overfitting: training and validation",
+    "coupling path": "Along the lattice of coupled layers (T7)",
+    "warm start": "Starting from a converted network",
+    "overview": "Every strategy on every task",
+}
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> HTML:
     """An HTML table that scrolls in its own box; the columns ``numbers`` are aligned as numbers."""
     kind = [' class="number"' if i in numbers else "" for i in range(len(head))]
@@ -55,8 +67,9 @@ def themed(folder: Path, pattern: str = "*") -> None:
             f'{base64.b64encode(path.read_bytes()).decode()}">'
             for theme, path in (("light", light), ("dark", dark))
         )
+        words = CAPTIONS.get(name, name.capitalize())
         box = f'<div class="rp-scroll" tabindex="0">{images}</div>'
-        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(name)}</figcaption></figure>'))
+        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(words)}</figcaption></figure>'))
 
 
 def accuracy() -> None:
@@ -139,8 +152,8 @@ def _missing(report: dict[str, Any]) -> None:
         display(Markdown("Every run of the programme is there."))
         return
     display(Markdown(f"{lacking['missing']} of the {lacking['runs']} runs of the programme are missing:"))
-    rows = [[task, ", ".join(by), sum(by.values())] for task, by in lacking["by_task"].items()]
-    display(table(["task", "strategies", "runs missing"], rows, numbers=[2]))
+    rows = [[task, len(by), sum(by.values())] for task, by in lacking["by_task"].items()]
+    display(table(["task", "strategies", "runs missing"], rows, numbers=[1, 2]))
 
 
 def decision_guide() -> None:
@@ -163,7 +176,11 @@ def decision_guide() -> None:
             for task, row in guide["tasks"].items()
         ]
         display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
-    display(Markdown("A strategy *not told from the best* may be as good: chance explains the difference."))
+    display(
+        Markdown(
+            "*Not told from the best*: with the seeds there are, the difference may be chance; one seed tells nothing."
+        )
+    )
 
 
 def speed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: What a file or a user's code says is quoted up to so many characters: longer texts lose their middle.
-_QUOTED = 300
+_QUOTED = 240
 
 
 def printable(text: object) -> str:
@@ -25,6 +25,9 @@ class RcproofError(Exception):
 
     ``problem`` names the thing that is wrong; ``got`` and ``expected`` are shown when they help;
     ``fix`` says what to do. The text of every error is part of the interface and is tested.
+
+    >>> print(RcproofError("merge of the strands", got="'min'", expected="mean, sum or max", fix="choose one of these"))
+    merge of the strands: got 'min'; expected mean, sum or max. Choose one of these
     """
 
     def __init__(

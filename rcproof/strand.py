@@ -288,6 +288,11 @@ def stack(a: Tensor, b: Tensor) -> Tensor:
 
     ``a`` and ``b`` have one shape, (N, F, L) or (N, F), each in its own 5'→3' orientation; the result
     has 2F channels. Theorem T1.
+
+    >>> import torch
+    >>> a, b = torch.tensor([[[1, 2]]]), torch.tensor([[[3, 4]]])
+    >>> stack(a, b)[0].tolist()
+    [[1, 2], [4, 3]]
     """
     import torch
 
@@ -297,7 +302,13 @@ def stack(a: Tensor, b: Tensor) -> Tensor:
 
 
 def unstack(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The strand pair in a stacked tensor of 2F channels; the inverse of :func:`stack`. Theorem T1."""
+    """The strand pair in a stacked tensor of 2F channels; the inverse of :func:`stack`. Theorem T1.
+
+    >>> import torch
+    >>> a, b = unstack(torch.tensor([[[1, 2], [4, 3]]]))
+    >>> b[0].tolist()
+    [[3, 4]]
+    """
     if x.dim() not in (2, 3) or x.shape[1] % 2:
         raise ShapeError(
             "unstack needs an even number of channels", got=f"shape {tuple(x.shape)}", expected="(N, 2F, L) or (N, 2F)"
@@ -331,6 +342,10 @@ def tie(weight: Tensor, rep: RepresentationLike = "reversal") -> Tensor:
     (F, C, K) → (2F, C, K), (F, C) → (2F, C), (F,) → (2F,); ``rep`` is how ρ acts on the C inputs
     (default: reversal, which is right for stacked inputs and for one-hot ACGT). A linear bijection onto
     all equivariant weights (theorem T4; paper, section 2.1). Dtype and device are kept; differentiable.
+
+    >>> import torch
+    >>> tie(torch.tensor([[[1, 2, 3]]])).tolist()
+    [[[1, 2, 3]], [[3, 2, 1]]]
     """
     import torch
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import rcproof
 
@@ -142,6 +143,24 @@ def test_the_checker_of_files_does_without_the_converter() -> None:
     for path in (PACKAGE / "checking").rglob("*.py"):
         wrong = [m for m, _ in imports_of(path) if m.startswith(("rcproof.convert", "rcproof.checkpoints"))]
         assert not wrong, f"{path.name} imports {wrong}"
+
+
+def test_a_file_is_checked_where_the_converter_cannot_be_imported(tmp_path: Path) -> None:
+    """As a stranger would, who does not trust it: anything that imports it, however late, fails."""
+    out = tmp_path / "a.safetensors"
+    net = torch.nn.Sequential(torch.nn.Conv1d(4, 3, 5), torch.nn.BatchNorm1d(3))
+    config = rcproof.ConvertConfig(input_shapes=[(4, 20)], verify=False)
+    rcproof.save(rcproof.convert(rcproof.Conjoined(net, outputs="reversal").eval(), config), out)
+    code = f"""if True:
+        import sys
+        sys.modules |= dict.fromkeys(["rcproof.convert", "rcproof.convert.api"])
+        try:
+            import rcproof.convert
+        except ImportError:
+            from rcproof.cli import main
+            main(["check", {str(out)!r}])
+    """
+    assert run_python(code).endswith("equal on every input")
 
 
 def test_layer_check_sees_a_wrong_import(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from rcproof.checking.conditions import side_conditions
 from rcproof.checking.container import opened
 from rcproof.checking.described import Claimed, canonical, documents, read_claims
 from rcproof.checking.examples import follow
@@ -67,6 +69,15 @@ def check_file(path: PathLike, source: Mapping[str, Any] | None = None) -> Verdi
 
     Raises :class:`~rcproof.errors.CheckpointError` for a file that cannot be read, or holds no certificate, and
     :class:`~rcproof.errors.RcproofError` for a ``source`` that cannot be read.
+
+    >>> import tempfile
+    >>> from torch import nn
+    >>> import rcproof
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rcproof.save(rcproof.convert(rcproof.Conjoined(net).eval()), f"{folder}/rcps.safetensors")
+    ...     check_file(f"{folder}/rcps.safetensors").passed
+    True
     """
     own = None if source is None else canonical(source)
     with opened(path) as container:
@@ -140,6 +151,7 @@ def _conditions(claimed: Claimed, pairing: Pairing, traced: Mapping[str, Traced]
             _agree(same_problem(node.target, own[node.target], claimed.specs[node.target]))
         elif value is not None:
             _check_strands(node, nodes, lifted, claimed)
+        _check_conditions(node, lifted, claimed.layers)
     outputs = {name: traced[output] for name, output in zip(pairing.merges, claimed.source.graph.outputs, strict=True)}
     tokens = [representation(rep).tokens for rep in claimed.source.inputs]
     check_rendering(claimed.network, lifted, outputs, claimed.shapes, tokens)
@@ -157,6 +169,15 @@ def _check_strands(node: Node, nodes: Mapping[str, Node], lifted: Mapping[str, T
         _check_closed(node, closed, lifted, claimed)
     if node.kind == "free" and _tensor_reads(node, nodes, lifted):
         raise Refusal(f"step {node.name!r} reads what depends on the strand, and is said not to depend on it")
+
+
+def _check_conditions(node: Node, lifted: Mapping[str, Traced], layers: Mapping[str, nn.Module]) -> None:
+    """That the step lists the side conditions that it has on the stated shapes, and no others."""
+    reads = [t for r in dict.fromkeys(node.refs()) if (t := lifted.get(r)) is not None and t.axis is not None]
+    layer = layers[node.target] if node.op == "module" else None
+    found = side_conditions(node, layer, reads, lifted.get(node.name, Traced()))
+    if node.conditions != found:
+        raise Refusal(f"step {node.name!r} lists the conditions {node.conditions}; they are {found}")
 
 
 def _check_merge(node: Node, value: Traced) -> None:

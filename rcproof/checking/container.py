@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rcproof.errors import CheckpointError
 from rcproof.files import PathLike, existing
 
@@ -23,6 +25,12 @@ DTYPES = {
     "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
     "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
     "BOOL": ("bool", 1),
+}  # fmt: skip
+
+#: The bits of the exponent, all of them set in NaN and infinity.
+_EXPONENTS: dict[str, np.unsignedinteger[Any]] = {
+    "float64": np.uint64(0x7FF0 << 48), "float32": np.uint32(0x7F80 << 16), "float16": np.uint16(0x7C00),
+    "bfloat16": np.uint16(0x7F80),
 }  # fmt: skip
 
 
@@ -39,6 +47,17 @@ class Stored:
         digest = hashlib.sha256(f"torch.{self.dtype}{self.shape if shape is None else shape}".encode())
         digest.update(self.data if data is None else data)
         return digest.hexdigest()
+
+    @property
+    def finite(self) -> bool:
+        """Whether it holds neither NaN nor infinity."""
+        exponent = _EXPONENTS.get(self.dtype)
+        if exponent is None:
+            return True
+        width = exponent.dtype.itemsize
+        words = np.frombuffer(self.data, exponent.dtype)
+        step = (1 << 18) // width  # a piece of it stays in the cache
+        return not any(bool(((words[i : i + step] & exponent) == exponent).any()) for i in range(0, len(words), step))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json, layer_to_json
 from rcproof.network.network import LAYOUTS, Network, attach
 
-CERTIFICATE = "rcproof-certificate/2"
+CERTIFICATE = "rcproof-certificate/3"
 FORMAT = 1
 
 #: What a certificate says in words. They belong to its schema, and are no field of their own.
@@ -283,7 +283,7 @@ def _network(graph: Any, layers: Any) -> tuple[Graph, dict[str, nn.Module], Laye
         specs[path] = layer_to_json(path, made[path])
         written = specs[path]["args"]
         for key, value in spec["args"].items():
-            if not _alike(written.get(key, value), value):
+            if key not in written or not _alike(written[key], value):
                 raise Refusal(f"layer {path!r}: {key} = {value!r} is not in the form in which layers are written")
         if spec["type"].startswith("rcproof.") and set(spec["args"]) != set(written):  # torch's may be of another torch
             raise Refusal(f"layer {path!r} does not say all that it is")

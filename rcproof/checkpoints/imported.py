@@ -19,6 +19,9 @@ class ReadOptions:
         allow_pickle: unpickle whole modules, which runs whatever code the file names.
         arch: the name of a preset (:mod:`rcproof.checkpoints.presets`).
         model, model_args: the code that builds a state dict's network, ``MODULE:CALLABLE``, and its arguments.
+
+    >>> ReadOptions(arch="factornet").arch
+    'factornet'
     """
 
     architecture: str | None = None
@@ -42,6 +45,15 @@ class Imported:
         shapes: of the inputs, without the batch and channels first, where the file says them all.
         inputs, outputs, merge, final: how to conjoin a network of one strand, where a preset says it.
         siamese: a siamese graph was recognised, and ``model`` is the conjoined network that it is.
+
+    >>> from rcproof import read_model, save
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     read_model(f"{folder}/layer.safetensors").notes
+    []
     """
 
     model: nn.Module

@@ -37,7 +37,16 @@ Model = nn.Module | Conversion
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: the kind of model, its description, its tensors' shapes, and free metadata."""
+    """What a file says of itself: the kind of model, its description, its tensors' shapes, and free metadata.
+
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     read_header(f"{folder}/layer.safetensors").shapes["net.weight"]
+    (8, 4, 5)
+    """
 
     kind: str
     description: dict[str, Any]
@@ -68,6 +77,14 @@ def save(model: Model, path: PathLike, metadata: Mapping[str, str] | None = None
 
     Raises :class:`~rcproof.errors.RcproofError` for a layer or an argument that has no form in a file, and
     :class:`~rcproof.errors.CheckpointError` if it cannot be written.
+
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors", {"note": "untrained"})
+    ...     read_header(f"{folder}/layer.safetensors").metadata["note"]
+    'untrained'
     """
     certificate, shapes = None, None
     if isinstance(model, Conversion):
@@ -109,6 +126,14 @@ def load(path: PathLike, device: torch.device | str = "cpu") -> Any:
     Returns a :class:`~rcproof.network.network.Network` (RCPS or ordinary) or a
     :class:`~rcproof.conjoined.Conjoined`. Raises :class:`~rcproof.errors.CheckpointError` for a file that is
     missing, damaged, or no rcproof file.
+
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     type(load(f"{folder}/layer.safetensors")).__name__
+    'Network'
     """
     header = read_header(path)
     document = header.description
@@ -144,7 +169,16 @@ def safetensors_metadata(path: PathLike) -> dict[str, str]:
 
 
 def read_header(path: PathLike) -> Header:
-    """What a file says of itself, without reading its tensors."""
+    """What a file says of itself, without reading its tensors.
+
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     read_header(f"{folder}/layer.safetensors").kind
+    'network'
+    """
     found = existing(path)
     try:
         with safe_open(found, framework="pt") as handle:
@@ -181,11 +215,24 @@ def read_header(path: PathLike) -> Header:
             metadata,
             shapes,
             dtypes,
-            document.get("certificate"),
+            _certificate(document.get("certificate")),
             document.get("input_shapes"),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} is damaged", got=f"{type(error).__name__}: {error}") from None
+
+
+def _certificate(value: Any) -> dict[str, Any] | None:
+    """A certificate as far as readers of files lean on its form; whether it is true is for ``check``."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError(f"a certificate that is {type(value).__name__}")
+    for key in ("inputs", "outputs"):
+        listed = value.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            raise TypeError(f"{key} of the certificate that are no list of texts")
+    return value
 
 
 # -- writing ------------------------------------------------------------------------------------------

@@ -35,6 +35,15 @@ def format_of(path: PathLike) -> str:
     """Which of ``FORMATS`` a file is, by its first bytes, and of a zip file by the names inside.
 
     Raises :class:`~rcproof.errors.CheckpointError` for a file that is missing, empty or none of them.
+
+    >>> from rcproof import save
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     format_of(f"{folder}/layer.safetensors")
+    'rcproof'
     """
     found = existing(path)
     with found.open("rb") as file:
@@ -87,6 +96,15 @@ def read_model(path: PathLike, options: ReadOptions | None = None) -> Imported:
 
     A siamese graph stays a graph here; :func:`rcproof.checkpoints.siamese.recognise` finds its branch. Raises
     :class:`~rcproof.errors.CheckpointError` in one line for everything else.
+
+    >>> from rcproof import save
+    >>> import tempfile
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 8, 5, source="reversal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     read_model(f"{folder}/layer.safetensors").format
+    "a file of rcproof's own"
     """
     options = options or ReadOptions()
     kind = format_of(path)

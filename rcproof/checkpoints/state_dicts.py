@@ -30,6 +30,12 @@ def read_state_dict(path: PathLike) -> dict[str, Tensor]:
 
     A Lightning-like file with a ``state_dict`` entry gives that entry. Raises
     :class:`~rcproof.errors.CheckpointError` for anything else, in one line.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(nn.Linear(3, 1).state_dict(), f"{folder}/linear.pt")
+    ...     sorted(read_state_dict(f"{folder}/linear.pt"))
+    ['bias', 'weight']
     """
     found = existing(path)
     try:
@@ -88,6 +94,13 @@ def _check_archive(path: Path) -> Counter[int] | None:
         return None
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
+    if any(info.filename.partition("/")[2].startswith("code/") for info in infos):
+        raise CheckpointError(
+            f"{str(path)!r} is a TorchScript program",
+            got="code",
+            expected="tensors, or a program of torch.export (.pt2)",
+            fix="save the state dict of the network, or export it anew with torch.export.export and torch.export.save",
+        )
     told = sum(info.file_size for info in infos)
     if told > path.stat().st_size or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
         raise CheckpointError(
@@ -144,6 +157,9 @@ def build_model(spec: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
 
     ``arguments`` are passed by name. What that code raises is told in one line, as
     :class:`~rcproof.errors.RcproofError`.
+
+    >>> build_model("torch.nn:Conv1d", {"in_channels": 4, "out_channels": 2, "kernel_size": 5})
+    Conv1d(4, 2, kernel_size=(5,), stride=(1,))
     """
     module_name, _, name = spec.partition(":")
     if not module_name or not name:
@@ -176,7 +192,12 @@ def build_model(spec: str, arguments: Mapping[str, Any] | None = None) -> nn.Mod
 
 
 def load_into(model: nn.Module, state: dict[str, Tensor], path: PathLike) -> nn.Module:
-    """Put a state dict into a model, dtype and all; wrong keys or shapes are one clear line."""
+    """Put a state dict into a model, dtype and all; wrong keys or shapes are one clear line.
+
+    >>> state = {"weight": torch.ones(2, 4, 5), "bias": torch.zeros(2)}
+    >>> load_into(nn.Conv1d(4, 2, 5), state, "ones.pt").weight.sum().item()
+    40.0
+    """
     own = model.state_dict()
     missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     if missing or unexpected:

@@ -128,7 +128,8 @@ def reading_options(function: F) -> F:
         click.option("--architecture", metavar="FILE", help="The JSON configuration of a Keras network whose weights "
                      "lie alone in SOURCE."),
         click.option("--lambda", "lambdas", multiple=True, metavar="NAME=WHAT", help="What a Lambda layer of a Keras "
-                     "network does, since its code is never run: rc, flip-length, flip-channels, crop:L,R, identity."),
+                     "network does, since its code is never run: rc, flip-length, flip-channels, crop:L,R, "
+                     "slice:START,STOP, identity."),
         click.option("--allow-pickle", is_flag=True, help="Unpickle a whole module. Unpickling runs whatever code the "
                      "file names, with your rights: only for files from people you trust with your account."),
     ]  # fmt: skip

@@ -41,7 +41,8 @@ SCHEMA = "rcproof-convert/1"
 def command(source: str, out: str, report: str | None, couple: tuple[str, ...], **values: Any) -> Outcome:
     """Convert a trained conjoined network to RCPS weights that compute the same function.
 
-    SOURCE is a file of rcproof's own, or a state dict (.safetensors, .pt, .pth, .ckpt) with --model. A network that
+    SOURCE is a file of rcproof's own, of Keras (weights alone with --architecture), an ONNX file, a .pt2 program, or a
+    state dict (.safetensors, .pt, .pth, .ckpt) with --model or --arch. A siamese graph is recognised; a network that
     reads one strand is made conjoined first, as --input, --output, --merge and --final say.
 
     The two networks are compared on drawn inputs of several kinds and lengths, outputs and input gradients, in float64;

@@ -22,6 +22,7 @@ KINDS = {
     "rcps": "RCPS network",
     "conjoined": "conjoined network",
     "network": "ordinary network, one strand",
+    "siamese": "siamese network, which does not say how its strands belong together",
     "state dict": "state dict: tensors without a network",
 }
 
@@ -92,6 +93,7 @@ def _imported(file: str, options: SourceOptions) -> dict[str, Any]:
     try:
         found = conjoined_if_siamese(found, options)
     except RcproofError as error:
+        data["kind"] = "siamese"
         found.notes.append(f"siamese, but {error}")
     if isinstance(found.model, Conjoined):
         data |= {"kind": "conjoined", **conjoined_facts(found.model)}

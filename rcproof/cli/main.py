@@ -15,7 +15,7 @@ import click
 from rcproof import __version__
 from rcproof.errors import RcproofError, VerificationError, printable
 
-COMMANDS = ("convert", "export", "check", "verify", "audit", "inspect", "prove")
+COMMANDS = ("convert", "export", "check", "verify", "audit", "inspect", "prove", "experiment")
 
 #: What Python calls an option, where an error advises it.
 OPTION_OF = {"leaves=[…]": "--leaf", "outputs=…": "--output", "inputs=…": "--input"}

@@ -66,14 +66,17 @@ def layers(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """The layers, in the order in which they run."""
     cells = []
     known = any(row.get("output") for row in rows)
+    ruled = any(row["rule"] or row["lemma"] for row in rows)  # only a converted network says by what rule
     for row in rows:
         shapes = ", ".join(f"{key or 'value'} {shape(t['shape'])}" for key, t in row["tensors"].items())
         dtypes = "/".join(
             sorted({t["dtype"] for t in row["tensors"].values() if t["shape"] or len(row["tensors"]) == 1})
         )
+        rule = (row["rule"], row["lemma"]) if ruled else ()
         last = (shape(row["output"]),) if known else ()
-        cells.append((row["name"], row["type"], row["role"], row["rule"], row["lemma"], shapes, dtypes, *last))
-    columns = ("name", "type", "weights", "rule", "lemma", "shapes", "dtype", *(("output",) if known else ()))
+        cells.append((row["name"], row["type"], row["role"], *rule, shapes, dtypes, *last))
+    columns = ("name", "type", "weights", *(("rule", "lemma") if ruled else ()), "shapes", "dtype",
+               *(("output",) if known else ()))  # fmt: skip
     table(console, "layers", columns, cells)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rcproof.checking.conditions import side_conditions
 from rcproof.conjoined import Conjoined
 from rcproof.convert.build import Builder, is_leaf, uses_tied_layers
 from rcproof.convert.certificate import Certificate, TensorOrigin, node_proofs, tensors_sha256, versions
@@ -17,6 +18,7 @@ from rcproof.convert.copies import Copied
 from rcproof.convert.shapes import Shape, infer_shapes, stated_shapes
 from rcproof.convert.source import branch, describe_source, final_prefixes, named_tensors
 from rcproof.convert.trace import EXAMPLE_BATCH, trace
+from rcproof.convert.typing import FREE, Info
 from rcproof.errors import ConversionError, RcproofError, TraceError, VerificationError
 from rcproof.network.graph import Graph, Node, Ref, map_refs
 from rcproof.network.network import Network, attach, find_module
@@ -43,6 +45,9 @@ class ConvertConfig:
         dropout: masks of the two strands in training: ``independent`` or ``shared``.
         verify: also compare the two networks numerically, and raise if they differ.
         seed: of the inputs drawn for that.
+
+    >>> ConvertConfig(strict=True, leaves="attention").leaves
+    ('attention',)
     """
 
     strict: bool = False
@@ -60,7 +65,14 @@ class ConvertConfig:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The RCPS network, the certificate, and the input shapes it was checked on."""
+    """The RCPS network, the certificate, and the input shapes it was checked on.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conversion = convert(Conjoined(net).eval())
+    >>> conversion.model(torch.randn(3, 4, 20)).shape, conversion.certificate.lifted
+    (torch.Size([3, 2]), ())
+    """
 
     model: Network
     certificate: Certificate
@@ -196,16 +208,24 @@ def _rewrite(
     prefixes = final_prefixes(conjoined, [*layers, *tensors, *net.state_dict()], len(leaves))
     for i, (ref, rep, mode, final) in enumerate(zip(leaves, out_reps, merges, finals, strict=True)):
         merged = Node(f"merge:{i}", "merge", mode, (ref,), kind="merged", rep=str(rep), rule="merge", lemma="T5")
-        merged.conditions = [f"{mode} of the strands, ρ_out = {rep}"]
         nodes.append(merged)
         results.append(merged.name)
         if final is not None:
             results[-1] = _add_final(final, prefixes[i], i, merged.name, nodes, layers, tensors, copied)
     if len({n.name for n in nodes}) != len(nodes):
         raise RcproofError("two steps of the network have one name")
+    for node in nodes:
+        node.conditions = _conditions(node, layers, builder.infos)
     graph = Graph(nodes, results, structure)
     model = _assemble(graph, layers, tensors, net, copied, config.layout)
     return model, builder, [str(r) for r in out_reps]
+
+
+def _conditions(node: Node, layers: Mapping[str, nn.Module], infos: Mapping[str, Info]) -> list[str]:
+    """The side conditions of a step, from the sizes that it had on the example."""
+    reads = [i for r in dict.fromkeys(node.refs()) if (i := infos.get(r)) is not None and i.axis is not None]
+    layer = layers[node.target] if node.op == "module" else None
+    return side_conditions(node, layer, reads, infos.get(node.name, FREE))
 
 
 def _add_final(
@@ -345,7 +365,11 @@ def _verify(
 
 
 def plain_network(net: nn.Module, count: int, leaves: Sequence[str] = ()) -> Network:
-    """An ordinary network as a graph network of the same layers, for files that describe themselves."""
+    """An ordinary network as a graph network of the same layers, for files that describe themselves.
+
+    >>> plain_network(nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU()), 1)(torch.zeros(3, 4, 20)).shape
+    torch.Size([3, 2, 16])
+    """
     if is_leaf(net):
         holder = nn.Sequential()
         holder.add_module("net", net)

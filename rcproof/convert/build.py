@@ -200,7 +200,7 @@ class Builder:
         rewrite = found(source, site) if found else None
         if rewrite is None:
             rewrite = rules.lift(source, site)
-        node.rule, node.lemma, node.conditions = rewrite.rule, rewrite.lemma, rewrite.conditions
+        node.rule, node.lemma = rewrite.rule, rewrite.lemma
         node.stacked = rewrite.stacked
         if rewrite.lifted:
             self._lift(n, source, target)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rcproof.network.graph import Graph
 
-SCHEMA = "rcproof-certificate/2"
+SCHEMA = "rcproof-certificate/3"
 
 STATEMENT = (
     "In exact arithmetic the RCPS network equals the conjoined network on every input: "
@@ -31,6 +31,13 @@ class TensorOrigin:
     """One tensor of the result: its name, the source tensor, how it arose, and both hashes.
 
     ``how`` is ``copy``, or ``copy+zero`` for a coupled layer: V = [A, B], A the source's tensor, B = 0.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> certificate = convert(Conjoined(net).eval()).certificate
+    >>> certificate.tensors[0].name, certificate.tensors[0].source, certificate.tensors[0].how
+    ('0.weight', 'net.0.weight', 'copy')
     """
 
     name: str
@@ -44,7 +51,15 @@ class TensorOrigin:
 
 @dataclass(frozen=True)
 class NodeProof:
-    """One node of the result: what it calls, its rule, lemma and side conditions, and whether it was lifted whole."""
+    """One node of the result: what it calls, its rule, lemma and side conditions, and whether it was lifted whole.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> certificate = convert(Conjoined(net).eval()).certificate
+    >>> [(node.rule, node.lemma) for node in certificate.nodes][:2]
+    [('closed input', 'T1'), ('conv', 'T5')]
+    """
 
     name: str
     target: str
@@ -61,6 +76,13 @@ class Certificate:
     ``source`` describes the conjoined network as data (:mod:`rcproof.convert.source`), and ``proof`` holds the steps
     of its representation theorem (:func:`rcproof.symbolic.networks.network_steps`), so that
     :func:`rcproof.checking.check_file` needs nothing but the file.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> certificate = convert(Conjoined(net).eval()).certificate
+    >>> certificate.merge, certificate.share_tied, certificate.lifted
+    (('mean',), 1.0, ())
     """
 
     inputs: tuple[str, ...]

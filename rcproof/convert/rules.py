@@ -1,4 +1,4 @@
-"""One rule a layer: what it matches, the tied layer it becomes, the lemma that covers it, its side conditions.
+"""One rule a layer: what it matches, the tied layer it becomes, the lemma that covers it.
 
 A rule is registered by decorator for a layer class and gets the layer and the type of its input. A layer
 without a rule, or one whose rule declines, is lifted whole (T2): always right, recorded as lifted.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ class Rewrite:
     rule: str
     lemma: str
     stacked: str = ""
-    conditions: list[str] = field(default_factory=list)
     axis: int | None = 0
     lifted: bool = False
 
@@ -104,8 +103,8 @@ def _build(cls: type[TiedLayer], module: nn.Module, **changes: Any) -> TiedLayer
         return cls(**{k: v for k, v in args.items() if k in known}, **changes)
 
 
-def _tied(layer: TiedLayer | None, rule: str, *conditions: str) -> Rewrite | None:
-    return None if layer is None else Rewrite(layer, rule, "T5", "tied", list(conditions))
+def _tied(layer: TiedLayer | None, rule: str) -> Rewrite | None:
+    return None if layer is None else Rewrite(layer, rule, "T5", "tied")
 
 
 @rule(nn.Conv1d)
@@ -121,9 +120,7 @@ def conv(module: nn.Conv1d, site: Site) -> Rewrite | None:
     source = site.source
     with torch.device("meta"):
         layer = tied.RCPSConv1d(**args, source=source, coupled=False)
-    where = "closed input" if source is not None else "strand pair, B = 0"
-    conditions = [where, "windows that do not centre take the mirrored operation (T3)"]
-    return Rewrite(layer, "conv", "T5", "tied", conditions)
+    return Rewrite(layer, "conv", "T5", "tied")
 
 
 @rule(nn.ConvTranspose1d)
@@ -137,7 +134,7 @@ def conv_transpose(module: nn.ConvTranspose1d, site: Site) -> Rewrite | None:
         args[key] = args[key][0]
     with torch.device("meta"):
         layer = tied.RCPSConvTranspose1d(**args, coupled=False)
-    return Rewrite(layer, "transposed conv", "T5", "tied", ["strand pair, B = 0"])
+    return Rewrite(layer, "transposed conv", "T5", "tied")
 
 
 @rule(nn.Linear)
@@ -148,8 +145,7 @@ def linear(module: nn.Linear, site: Site) -> Rewrite | None:
     with torch.device("meta"):
         layer = tied.RCPSLinear(module.in_features, module.out_features, module.bias is not None, source=source)
     stacked = "tied" if site.rank == 2 and site.x.axis == 0 else ""
-    where = "closed input" if source is not None else "strand pair, B = 0"
-    return Rewrite(layer, "linear", "T5", stacked, [where], axis=site.x.axis)
+    return Rewrite(layer, "linear", "T5", stacked, axis=site.x.axis)
 
 
 @rule(tied.WeightedSum1d)
@@ -157,7 +153,7 @@ def weighted_sum(module: tied.WeightedSum1d, site: Site) -> Rewrite | None:
     _batch_first(site, "a weighted sum")
     with torch.device("meta"):
         layer = tied.RCPSWeightedSum1d(**constructor_arguments(module))
-    return Rewrite(layer, "weighted sum over positions", "T5", "tied", ["strand pair, B = 0"])
+    return Rewrite(layer, "weighted sum over positions", "T5", "tied")
 
 
 @rule(nn.BatchNorm1d)
@@ -166,7 +162,7 @@ def batch_norm(module: nn.BatchNorm1d, site: Site) -> Rewrite | None:
     if not module.track_running_stats or module.running_mean is None:
         raise Mixing("batch norm without running statistics mixes examples in eval mode too")
     layer = _build(tied.RCPSBatchNorm1d, module)
-    return _tied(layer, "batch norm", "eval mode; in training both strands are pooled (T10)")
+    return _tied(layer, "batch norm")
 
 
 @rule(nn.LayerNorm)
@@ -182,7 +178,7 @@ def layer_norm(module: nn.LayerNorm, site: Site) -> Rewrite | None:
         )
     # (N, F) and (N, F, L) with F normalised have a stacked form; over the last axis of (N, L, F) it runs in the batch.
     stacked = "tied" if site.x.axis == 0 and len(module.normalized_shape) == site.rank - 1 else ""
-    return Rewrite(layer, "layer norm", "T5", stacked, ["normalised within an example"], axis=site.x.axis)
+    return Rewrite(layer, "layer norm", "T5", stacked, axis=site.x.axis)
 
 
 @rule(nn.GroupNorm)
@@ -216,17 +212,15 @@ def pooling(module: nn.Module, site: Site) -> Rewrite | None:
     sliding = isinstance(module, nn.MaxPool1d | nn.AvgPool1d) and not module.ceil_mode
     if not sliding or not getattr(module, "count_include_pad", True):
         return Rewrite(layer, "pooling", "T2")
-    conditions = ["windows that do not centre take the mirrored operation (T3)"]
-    return Rewrite(layer, "pooling", "T5", "tied", conditions)
+    return Rewrite(layer, "pooling", "T5", "tied")
 
 
 @rule(nn.Dropout, nn.Dropout1d)
 def dropout(module: nn.Dropout | nn.Dropout1d, site: Site) -> Rewrite | None:
     cls = tied.RCPSDropout1d if isinstance(module, nn.Dropout1d) else tied.RCPSDropout
     ordinary = site.x.axis == 0 and site.rank in (2, 3)
-    return Rewrite(
-        cls(module.p, site.dropout), "dropout", "T2", "tied" if ordinary else "", ["identity in eval mode"], site.x.axis
-    )
+    layer = cls(module.p, site.dropout)
+    return Rewrite(layer, "dropout", "T2", "tied" if ordinary else "", axis=site.x.axis)
 
 
 @rule(nn.Embedding)
@@ -243,7 +237,7 @@ def embedding(module: nn.Embedding, site: Site) -> Rewrite | None:
             module.num_embeddings, module.embedding_dim, source=source, padding_idx=module.padding_idx
         )
     # Its plain output (N, L, D) has no stacked form: channels come last.
-    return Rewrite(layer, "embedding", "T5", "", ["closed input of tokens"])
+    return Rewrite(layer, "embedding", "T5")
 
 
 _POINTWISE = (
@@ -315,14 +309,7 @@ def _sequence_block(batch_first: bool, site: Site, what: str, sequences: int = 1
 
 def lift(module: nn.Module, site: Site) -> Rewrite:
     """Any other layer, whole, on each strand."""
-    return Rewrite(
-        None,
-        "lifted",
-        "T2",
-        conditions=["assumed to treat examples one by one; probed numerically"],
-        axis=site.infos[0].axis if site.infos else 0,
-        lifted=True,
-    )
+    return Rewrite(None, "lifted", "T2", axis=site.infos[0].axis if site.infos else 0, lifted=True)
 
 
 def _base_name(module: nn.Module) -> str:

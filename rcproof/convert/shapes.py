@@ -48,7 +48,7 @@ def infer_shapes(net: nn.Module, graph: fx.Graph, reps: Sequence[Representation]
             low, high = (length, high) if verdict == "short" else (low, length)
             length = min(2 * length, _LONGEST - 1) if high == _LONGEST else (low + high) // 2
     raise ConversionError(
-        f"the shapes of the inputs could not be found{': ' + reason if reason else ''}",
+        f"no input shapes were found{': ' + reason if reason else ''}",
         fix="give them: input_shapes=[(channels, length), …], or --shape channels,length on the command line",
     )
 

@@ -20,6 +20,11 @@ class BranchNet(nn.Module):
     Attributes:
         couplable: names of the layers that can take cross-strand weights in the conjoined network, in order: all
             parametrised linear layers but the first, whose input is the DNA itself.
+
+    >>> from rcproof.models import BinaryNet
+    >>> net = BinaryNet(length=400)
+    >>> net.input_representations, net.output_representations, net.couplable
+    (('reversal',), ('fixed',), ('conv2', 'conv3', 'dense'))
     """
 
     couplable: ClassVar[tuple[str, ...]] = ()
@@ -57,6 +62,11 @@ class ChainNet(BranchNet):
     """A network whose steps run one after the other, ending in ``flatten`` and ``dense``.
 
     (N, 4, L) → (N, tasks), for the one L that it was made for.
+
+    >>> from rcproof.models import BinaryNet
+    >>> trunk, head = BinaryNet(length=400).parts()
+    >>> [name for name, _ in head.named_children()]
+    ['flatten', 'dense']
     """
 
     length: int

@@ -17,8 +17,10 @@ from rcproof.models.binary import BinaryNet
 from rcproof.models.bpnet import ProfileNet
 from rcproof.models.simulated import SimulatedNet
 
+#: The paper's networks by the task that they are for.
 TASKS: dict[str, type[BranchNet]] = {"simulated": SimulatedNet, "binary": BinaryNet, "profile": ProfileNet}
 
+#: The ways to treat two strands; :func:`build` says what each is.
 STRATEGIES = ("standard", "conjoined", "rcps", "rcps-half", "cj-rcps-early", "cj-rcps-later", "cj-rcps-all")
 
 POOLINGS = ("sum", "mean")
@@ -151,7 +153,12 @@ def check_strategy(strategy: str) -> None:
 
 
 def conjoin(net: BranchNet, **options: Any) -> Conjoined:
-    """``net`` conjoined, with the representations that it declares; ``options`` as in :class:`~rcproof.Conjoined`."""
+    """``net`` conjoined, with the representations that it declares; ``options`` as in :class:`~rcproof.Conjoined`.
+
+    >>> from rcproof.models import BinaryNet
+    >>> conjoin(BinaryNet(length=400), final="sigmoid")(torch.zeros(2, 4, 400)).shape
+    torch.Size([2, 1])
+    """
     return Conjoined(net, inputs=net.input_representations, outputs=net.output_representations, **options)
 
 

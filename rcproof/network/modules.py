@@ -158,6 +158,9 @@ for _rnn in (nn.RNN, nn.LSTM, nn.GRU):
         {"proj_size": m.proj_size} if isinstance(m, nn.LSTM) else {}
     )  # fmt: skip
 
+# Norms that have taken a ``bias`` apart from ``affine`` only in newer torch.
+_LATE_BIAS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm1d)
+
 
 def constructor_arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments that rebuild ``module`` without its weights."""
@@ -174,6 +177,8 @@ def constructor_arguments(module: nn.Module) -> dict[str, Any]:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             continue
         if name == "bias":
+            if cls in _LATE_BIAS and (module.bias is None) == (module.weight is None):
+                continue  # as it is without the argument, which older torch does not have
             found[name] = module.bias is not None
         elif hasattr(module, name):
             found[name] = getattr(module, name)
@@ -212,6 +217,8 @@ def layer_from_json(path: str, data: Any) -> nn.Module:
         raise CheckpointError(
             f"layer {path!r} in the file is damaged", got=f"{type(error).__name__}: {error}"
         ) from None
+    if cls in _LATE_BIAS and args.get("bias") is args.get("affine", True):
+        del args["bias"]  # files of newer torch may say it all the same
     if cls is None:
         raise CheckpointError(
             f"layer {path!r} in the file",

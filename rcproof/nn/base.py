@@ -33,7 +33,11 @@ def halves(x: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def to_batched(x: Tensor, source: Representation | None = None) -> Tensor:
-    """Stacked (N, 2F, …), or closed under ``source`` (N, C, …), → batched (2N, F, …)."""
+    """Stacked (N, 2F, …), or closed under ``source`` (N, C, …), → batched (2N, F, …).
+
+    >>> to_batched(torch.tensor([[[1, 2], [4, 3]]])).tolist()
+    [[[1, 2]], [[3, 4]]]
+    """
     if source is not None:
         return torch.cat([x, rc(x, source)], dim=0)
     if x.shape[1] % 2:
@@ -47,19 +51,33 @@ def to_batched(x: Tensor, source: Representation | None = None) -> Tensor:
 
 
 def to_stacked(s: Tensor) -> Tensor:
-    """Batched (2N, F, …) → stacked (N, 2F, …)."""
+    """Batched (2N, F, …) → stacked (N, 2F, …).
+
+    >>> to_stacked(torch.tensor([[[1, 2]], [[3, 4]]])).tolist()
+    [[[1, 2], [4, 3]]]
+    """
     a, b = halves(s)
     return torch.cat([a, flip_strand(b)], dim=1)
 
 
 def closed_to_stacked(x: Tensor, source: Representation) -> Tensor:
-    """Closed (N, C, …) → stacked (N, 2C, …): the pair (x, ρx)."""
+    """Closed (N, C, …) → stacked (N, 2C, …): the pair (x, ρx).
+
+    >>> x = torch.tensor([[[1, 2], [3, 4]]])
+    >>> closed_to_stacked(x, Representation("keep"))[0].tolist()  # stack(x, ρx), where ρ reverses length
+    [[1, 2], [3, 4], [3, 4], [1, 2]]
+    """
     other = x if source.is_reversal else flip_strand(rc(x, source))
     return torch.cat([x, other], dim=1)
 
 
 def partner(s: Tensor) -> Tensor:
-    """For each strand in a batched tensor, the other strand read in this one's direction: ρ·swap(s)."""
+    """For each strand in a batched tensor, the other strand read in this one's direction: ρ·swap(s).
+
+    >>> s = torch.tensor([[[1, 2]], [[3, 4]]])  # strand 1 and strand 2 of one example
+    >>> partner(s).tolist()
+    [[[4, 3]], [[2, 1]]]
+    """
     a, b = halves(s)
     return flip_strand(torch.cat([b, a], dim=0))
 
@@ -76,6 +94,10 @@ class TiedLayer(nn.Module):
         coupled: whether the layer has cross-strand weights (B in V = [A, B]).
         couplable: whether the layer can have them.
         coupling_axis: the axis of ``weight`` along which A and B of V = [A, B] lie.
+
+    >>> from rcproof.nn import RCPSLinear
+    >>> isinstance(RCPSLinear(3, 5), TiedLayer)
+    True
     """
 
     source: Representation | None = None

@@ -215,6 +215,11 @@ class RCPSConvTranspose1d(TiedLayer):
 
     ``weight`` has torch's transposed shape (C_in, out/groups, K), C_in = 2·in with ``coupled``. Options as
     in ``nn.ConvTranspose1d``; an ``output_padding`` is added at each strand's own 3' end. Theorems T3, T5.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSConvTranspose1d(3, 5, 4, stride=2), torch.randn(2, 6, 10)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 10, 22]), True)
     """
 
     coupling_axis = 0

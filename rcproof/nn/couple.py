@@ -28,6 +28,11 @@ def couple(network: nn.Module, layers: Layers = "all") -> nn.Module:
     over, a name that means one is an error. The result keeps dtype, device and train mode.
 
     Raises :class:`~rcproof.errors.RcproofError` for a name that matches no tied layer.
+
+    >>> from rcproof.nn import RCPSConv1d
+    >>> net = nn.Sequential(RCPSConv1d(4, 8, 5, source="reversal"), RCPSConv1d(8, 6, 3))
+    >>> couple(net)[1].weight.shape  # from (6, 8, 3): V = [A, B], B zero
+    torch.Size([6, 16, 3])
     """
     result = copy.deepcopy(network)
     _set_coupled(result, _chosen(result, layers, want=False), True)
@@ -38,6 +43,11 @@ def uncouple(network: nn.Module, layers: Layers = "all") -> nn.Module:
     """A copy of ``network`` without cross-strand weights in ``layers``: the inverse of :func:`couple` where B = 0.
 
     Raises :class:`~rcproof.errors.RcproofError` where B is not zero, since the function would change.
+
+    >>> from rcproof.nn import RCPSConv1d
+    >>> net = nn.Sequential(RCPSConv1d(4, 8, 5, source="reversal"), RCPSConv1d(8, 6, 3))
+    >>> torch.equal(uncouple(couple(net))[1].weight, net[1].weight)
+    True
     """
     result = copy.deepcopy(network)
     for name, layer in _chosen(result, layers, want=True).items():

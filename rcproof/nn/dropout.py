@@ -20,6 +20,11 @@ class RCPSDropout(TiedLayer):
     ``masks="independent"`` draws a mask for each strand, as a conjoined network over a doubled batch does:
     equivariant in distribution. ``"shared"`` lays one mask on both strands, each in its own orientation:
     equivariant draw by draw. Neither has weights. Theorem T2 (for a given mask, dropout is pointwise).
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSDropout(0.5).eval(), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 20]), True)
     """
 
     def __init__(self, p: float = 0.5, masks: str = "independent") -> None:
@@ -60,7 +65,13 @@ class RCPSDropout(TiedLayer):
 
 
 class RCPSDropout1d(RCPSDropout):
-    """RCPS dropout of whole channels: stacked (N, 2F, L) → the same shape; the identity in eval. T2."""
+    """RCPS dropout of whole channels: stacked (N, 2F, L) → the same shape; the identity in eval. T2.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSDropout1d(0.5).eval(), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 20]), True)
+    """
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[:2] + (1,) * (len(shape) - 2)

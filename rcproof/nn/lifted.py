@@ -18,6 +18,11 @@ class Lifted(TiedLayer):
     independent masks, batch norm inside pools both strands in training (T10). Theorem T2.
 
     ``config()`` leaves out the module itself, which is a child and travels under ``module.``.
+
+    >>> import torch
+    >>> layer, x = Lifted(nn.Conv1d(3, 5, 4)), torch.randn(2, 6, 20)
+    >>> layer(x).shape  # two strands of 3 channels in, two of 5 out
+    torch.Size([2, 10, 17])
     """
 
     def __init__(self, module: nn.Module, source: RepresentationLike | None = None) -> None:

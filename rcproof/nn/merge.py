@@ -49,6 +49,9 @@ class StrandSum(TiedLayer):
 
     Each strand is read in its own 5'→3' orientation, so the sum is the same for x and ρx. :meth:`batched`
     takes (2N, F, …) to (N, F, …). The first half of every invariant head (½·w follows). Theorem T5.
+
+    >>> StrandSum()(torch.tensor([[[1.0, 2.0], [40.0, 30.0]]])).tolist()
+    [[[31.0, 42.0]]]
     """
 
     def batched(self, s: Tensor) -> Tensor:

@@ -143,6 +143,11 @@ class RCPSLayerNorm(TiedLayer):
     vectors (N, 2F), (L,) or (F, L) for (N, 2F, L). Each strand is normalised on its own; the mirrored
     half reads the affine part backwards. :meth:`batched` takes any rank that ``nn.LayerNorm`` takes,
     (2N, L, F) among them. Theorem T2.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSLayerNorm(20), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 20]), True)
     """
 
     def __init__(
@@ -203,6 +208,11 @@ class RCPSGroupNorm(TiedLayer):
 
     ``num_groups`` is per strand; ``weight`` and ``bias`` have shape (F,). On the stacked tensor it is the
     plain op with twice the groups: reversal maps groups onto groups. Theorem T2.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSGroupNorm(1, 3), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 20]), True)
     """
 
     def __init__(
@@ -242,6 +252,11 @@ class RCPSInstanceNorm1d(TiedLayer):
 
     Parameters, buffers and options are those of ``nn.InstanceNorm1d`` with F features. Tracked running
     statistics pool both strands, as in :class:`RCPSBatchNorm1d`. Theorems T2, T10.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSInstanceNorm1d(3), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 20]), True)
     """
 
     running_mean: Tensor | None

@@ -116,7 +116,13 @@ class RCPSMaxPool1d(WindowPool):
 
 
 class RCPSAvgPool1d(WindowPool):
-    """RCPS average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.AvgPool1d``. T2, T3."""
+    """RCPS average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.AvgPool1d``. T2, T3.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSAvgPool1d(4), torch.randn(2, 6, 21)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 5]), True)
+    """
 
     def __init__(
         self,
@@ -143,7 +149,13 @@ class RCPSAvgPool1d(WindowPool):
 
 
 class RCPSLPPool1d(WindowPool):
-    """RCPS power-average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.LPPool1d``. T2, T3."""
+    """RCPS power-average pooling. Stacked (N, 2F, L) → stacked (N, 2F, L′). Options as in ``nn.LPPool1d``. T2, T3.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSLPPool1d(2, 4), torch.randn(2, 6, 21)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 5]), True)
+    """
 
     def __init__(
         self,
@@ -190,14 +202,26 @@ class AdaptivePool(TiedLayer):
 
 
 class RCPSAdaptiveMaxPool1d(AdaptivePool):
-    """RCPS max pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3."""
+    """RCPS max pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSAdaptiveMaxPool1d(3), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 3]), True)
+    """
 
     def _pool(self, x: Tensor, size: int) -> Tensor:
         return F.adaptive_max_pool1d(x, size)
 
 
 class RCPSAdaptiveAvgPool1d(AdaptivePool):
-    """RCPS average pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3."""
+    """RCPS average pooling to ``output_size`` positions. Stacked (N, 2F, L) → stacked (N, 2F, o). T2, T3.
+
+    >>> from rcproof.strand import rc
+    >>> layer, x = RCPSAdaptiveAvgPool1d(3), torch.randn(2, 6, 20)
+    >>> layer(x).shape, bool(torch.allclose(layer(rc(x)), rc(layer(x)), atol=1e-6))
+    (torch.Size([2, 6, 3]), True)
+    """
 
     def _pool(self, x: Tensor, size: int) -> Tensor:
         return F.adaptive_avg_pool1d(x, size)

@@ -39,6 +39,9 @@ class WeightedSum1d(nn.Module):
 
     ``weight`` has shape (F, L); with ``symmetric``, which ties w[f, l] = w[f, L−1−l], (F, ⌈L/2⌉).
     :class:`RCPSWeightedSum1d` is its lift and has the same keys.
+
+    >>> WeightedSum1d(3, 20)(torch.randn(2, 3, 20)).shape
+    torch.Size([2, 3])
     """
 
     def __init__(

@@ -129,7 +129,8 @@ def canonical(t: Term, ctx: Context, depth: int = 0) -> Any:
     if isinstance(t, Add | Mul):
         return _arithmetic(type(t), kids)
     if isinstance(t, If):
-        return ("If", frozenset(ctx.normal(c) for c in t.conds), *kids)
+        # In order of what they say: two equal sets may be written in two orders, and `_arithmetic` sorts by text.
+        return ("If", tuple(sorted({ctx.normal(c) for c in t.conds}, key=str)), *kids)
     if isinstance(t, Fun) and t.name == "max":
         kids.sort(key=str)
     index = tuple(ctx.normal(i) for i in t.index) if isinstance(t, Op) else ()

@@ -47,6 +47,9 @@ class Contract:
         differentiable: whether outputs have gradients by the inputs.
         saved_whole: whether ``torch.save(model)`` must work.
         seed: of all that is random.
+
+    >>> Contract(shapes=[(4, 60)], outputs="fixed").dtypes
+    (torch.float32,)
     """
 
     shapes: Sequence[Sequence[int]]

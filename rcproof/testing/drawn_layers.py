@@ -18,7 +18,11 @@ from rcproof.testing.values import normal, randomise
 
 @dataclass(frozen=True)
 class Case:
-    """Options of the plain layer, the input's channels (of one strand, or of the closed input) and length."""
+    """Options of the plain layer, the input's channels (of one strand, or of the closed input) and length.
+
+    >>> Case({"kernel_size": 5}, channels=4, length=20).source is None
+    True
+    """
 
     options: dict[str, Any]
     channels: int
@@ -33,7 +37,12 @@ class Case:
 
 @st.composite
 def conv_cases(draw: st.DrawFn, closed: bool | None = None, max_length: int = MAX_LENGTH, max_kernel: int = 9) -> Case:
-    """Options of ``nn.Conv1d`` with a length that it accepts."""
+    """Options of ``nn.Conv1d`` with a length that it accepts.
+
+    >>> from hypothesis import find
+    >>> find(conv_cases(), lambda case: case.options["stride"] > 1).options["stride"]
+    2
+    """
     groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
     channels = groups * draw(st.integers(1, 2 if groups > 1 else 5))
     kernel, dilation = draw(st.integers(1, max_kernel)), draw(st.integers(1, 4))
@@ -66,7 +75,12 @@ def conv_cases(draw: st.DrawFn, closed: bool | None = None, max_length: int = MA
 
 @st.composite
 def transpose_cases(draw: st.DrawFn, max_length: int = 60, groups: bool = True) -> Case:
-    """Options of ``nn.ConvTranspose1d`` with a length for which there is an output."""
+    """Options of ``nn.ConvTranspose1d`` with a length for which there is an output.
+
+    >>> from hypothesis import find
+    >>> find(transpose_cases(), lambda case: case.options["stride"] > 1).options["stride"]
+    2
+    """
     g = draw(st.sampled_from((1, 1, 2, 3))) if groups else 1
     channels = g * draw(st.integers(1, 2))
     kernel, dilation, stride = draw(st.integers(1, 9)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
@@ -91,7 +105,12 @@ def transpose_cases(draw: st.DrawFn, max_length: int = 60, groups: bool = True) 
 
 @st.composite
 def pool_cases(draw: st.DrawFn, dilated: bool = False, padded: bool = True) -> Case:
-    """Options of a pooling layer with a fixed window, and a length that it accepts."""
+    """Options of a pooling layer with a fixed window, and a length that it accepts.
+
+    >>> from hypothesis import find
+    >>> find(pool_cases(), lambda case: case.options["kernel_size"] > 1).options["kernel_size"]
+    2
+    """
     kernel, stride = draw(st.integers(1, 9)), draw(st.none() | st.integers(1, 4))
     dilation = draw(st.integers(1, 4)) if dilated else 1
     padding = draw(st.integers(0, kernel // 2)) if padded else 0
@@ -114,6 +133,11 @@ class DrawnLayer:
             for a coupled layer, which reads both strands.
         channels: of the layer's input; ``length`` is one that it accepts.
         source: how ρ acts on a closed input, or None for a strand pair, on which ρ is total reversal.
+
+    >>> from hypothesis import find
+    >>> drawn = find(layers(), lambda drawn: drawn.plain is not None)
+    >>> drawn.length >= 1
+    True
     """
 
     layer: nn.Module

@@ -62,6 +62,11 @@ class DrawnNetwork:
         inputs, outputs: how ρ acts on each when the network is conjoined.
         merge: how the strands' answers are merged, for each output.
         steps: what the network does, for the printed example of a failure.
+
+    >>> from hypothesis import find
+    >>> drawn = find(networks(), lambda drawn: True)
+    >>> len(drawn.shapes) == len(drawn.inputs)
+    True
     """
 
     net: nn.Module

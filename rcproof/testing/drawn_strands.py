@@ -36,7 +36,12 @@ def representations(draw: st.DrawFn, channels: int) -> Representation:
 
 @st.composite
 def signed_permutations(draw: st.DrawFn, channels: int) -> Representation:
-    """A random involution on ``channels`` channels with random signs that fit, length reversed or not."""
+    """A random involution on ``channels`` channels with random signs that fit, length reversed or not.
+
+    >>> from hypothesis import find
+    >>> find(signed_permutations(2), lambda rep: rep.signs == (-1, -1)).size
+    2
+    """
     order = draw(st.permutations(range(channels)))
     pairs = draw(st.integers(0, channels // 2))
     perm, signs = list(range(channels)), [1] * channels

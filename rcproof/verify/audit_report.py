@@ -65,7 +65,9 @@ class Answers:
 class OutputAudit(Measures):
     """One output, read from both strands: y = model(x) against y′ = ρ_out model(ρ_in x).
 
-    Attributes, besides those of :class:`~rcproof.verify.discordance.Measures`:
+    Beside what :class:`~rcproof.verify.discordance.Measures` holds:
+
+    Attributes:
         kind, inferred: what the output is, and whether that was told from its values.
         normalised: whether profiles or classes are probabilities already; None for other kinds.
         tasks: the measures of each task, if there are several.
@@ -73,6 +75,13 @@ class OutputAudit(Measures):
         not_finite: examples with NaN or infinite output on either strand. They are left out of the rest,
             which is NaN or None if no example remains.
         answers: what the measures were made of; not part of :meth:`AuditReport.to_dict`.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from rcproof.verify import audit
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> audit(net, torch.randn(8, 4, 30), "reversal", "fixed").outputs[0].symmetric
+    False
     """
 
     name: str
@@ -113,7 +122,16 @@ class OutputAudit(Measures):
 
 @dataclass(frozen=True)
 class AuditReport:
-    """The audit of one model: one :class:`OutputAudit` an output."""
+    """The audit of one model: one :class:`OutputAudit` an output.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from rcproof.verify import audit
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> report = audit(net, torch.randn(8, 4, 30), "reversal", "fixed")
+    >>> report.symmetric(), report.outputs[0].name
+    (False, 'output')
+    """
 
     outputs: tuple[OutputAudit, ...]
     examples: int

@@ -53,6 +53,10 @@ def audit(
 
     Raises :class:`~rcproof.errors.RcproofError` for inputs on which the model does not run, names or kinds that do not
     fit, negative counts; :class:`~rcproof.errors.ShapeError` for outputs without the batch in front.
+
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    >>> audit(net, torch.randn(8, 4, 30), "reversal", "fixed").symmetric()
+    False
     """
     cases = as_cases(inputs)
     total = sum(len(case.tensors[0]) for case in cases)

@@ -80,7 +80,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class BoundsFound:
-    """What :func:`check_bounds` found: the report, and the differences against their bounds."""
+    """What :func:`check_bounds` found: the report, and the differences against their bounds.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conjoined = Conjoined(net).eval()
+    >>> found = check_bounds(conjoined, convert(conjoined).model, torch.randn(1, 4, 12))
+    >>> found.precision, found.samples[0].output
+    ('float32', 'output')
+    """
 
     report: Report
     samples: tuple[Sample, ...]
@@ -209,6 +218,14 @@ def check_bounds(
     (``tf32`` by rounding the factors of every product), ``b`` in ``layout``. For each case and output one check a
     kind: no element's difference is more than the sum of both networks' bounds there (``error`` is the largest share).
     And one check a case that no rounding was larger than the model of rounding allows, step by step.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conjoined = Conjoined(net).eval()
+    >>> found = check_bounds(conjoined, convert(conjoined).model, torch.randn(1, 4, 12))
+    >>> found.report.passed
+    True
     """
     chosen = precision(prec)
     cases = as_cases(inputs)

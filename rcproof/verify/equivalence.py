@@ -59,6 +59,10 @@ def check_equivalence(
     :mod:`rcproof.verify.tolerances`), or if either network raises or gives NaN or infinity. An output
     that is zero or constant on all inputs is noted: agreement on it says little. Raises
     :class:`~rcproof.errors.RcproofError` for inputs it cannot use.
+
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU())
+    >>> check_equivalence(net, net, torch.randn(3, 4, 20)).passed
+    True
     """
     limit = tolerance_for(dtype).relative if tolerance is None else tolerance
     cases = as_cases(inputs)

@@ -58,6 +58,11 @@ def check_equivariance(
     use it beside ``check_equivalence``.
 
     Errors: :class:`~rcproof.errors.RepresentationError` for a representation that does not fit.
+
+    >>> from rcproof.nn import RCPSConv1d
+    >>> layer = RCPSConv1d(4, 3, 5, source="reversal")
+    >>> check_equivariance(layer, torch.randn(2, 4, 20), "reversal", "reversal").passed
+    True
     """
     limit = tolerance_for(dtype).relative if tolerance is None else tolerance
     cases = as_cases(inputs)

@@ -85,6 +85,13 @@ def check_exact(
     each of ``layouts``. For each output and case one check that every element is equal (its error is the largest
     difference), and one that the exact values of ``a`` are those of float64, up to its rounding. Raises
     :class:`~rcproof.verify.intercept.NotCovered` where a network has no exact form.
+
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conjoined = Conjoined(net).eval()
+    >>> check_exact(conjoined, convert(conjoined).model, torch.randn(1, 4, 12)).passed
+    True
     """
     cases = as_cases(inputs)
     first = prepare(a, torch.float64)

@@ -24,7 +24,11 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class FastaRecord:
-    """One sequence: the first word of its header, its letters in upper case, and the whole header if asked for."""
+    """One sequence: the first word of its header, its letters in upper case, and the whole header if asked for.
+
+    >>> FastaRecord("locus1", "GATTACA").sequence
+    'GATTACA'
+    """
 
     name: str
     sequence: str
@@ -39,6 +43,13 @@ def read_fasta(
     Letters are A, C, G, T, N and the other IUPAC codes, in either case. Errors, each naming the line:
     no such file, a damaged gzip stream, an empty file, text before the first header, an empty sequence, a
     bad letter, more than ``max_bases`` bases (so that a small compressed file cannot fill the memory).
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".fa") as file:
+    ...     _ = file.write(">locus1\\nGATT\\nACA\\n")
+    ...     file.flush()
+    ...     [(record.name, record.sequence) for record in read_fasta(file.name)]
+    [('locus1', 'GATTACA')]
     """
     file = Path(path)
     try:

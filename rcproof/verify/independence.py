@@ -41,6 +41,15 @@ def check_independence(
     first axis is not the batch fails. A probe can only find mixing on the inputs it is given.
 
     Errors: :class:`~rcproof.errors.ShapeError` for a batch of one.
+
+    >>> from torch import nn
+    >>> class Mixing(nn.Module):
+    ...     def forward(self, x):
+    ...         return x - x.mean(0)
+    >>> check_independence(nn.Conv1d(4, 2, 5), torch.randn(4, 4, 20)).passed
+    True
+    >>> check_independence(Mixing(), torch.randn(4, 4, 20)).passed
+    False
     """
     limit = tolerance_for(dtype).relative if tolerance is None else tolerance
     cases = as_cases(inputs)

@@ -19,7 +19,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class InputCase:
-    """A named set of inputs: the arguments of one call of the network, batch first."""
+    """A named set of inputs: the arguments of one call of the network, batch first.
+
+    >>> InputCase("zeros", (torch.zeros(2, 4, 10),)).tensors[0].shape
+    torch.Size([2, 4, 10])
+    """
 
     name: str
     tensors: tuple[Tensor, ...]
@@ -44,6 +48,9 @@ def draw_inputs(
 
     ``dtype`` is that of the floating-point inputs. The same seed gives the same case, whatever other kinds
     are drawn. Errors: an unknown kind, a shape of other rank, a representation that does not fit.
+
+    >>> [(case.name, case.tensors[0].shape) for case in draw_inputs([(4, 30)], "reversal", kinds=("one-hot",), batch=2)]
+    [('one-hot', torch.Size([2, 4, 30]))]
     """
     plan = _plan(shapes, representations)
     if batch < 1:
@@ -77,6 +84,10 @@ def vary_lengths(
     All inputs that have a length change it by the same number of positions. The shortest length is found
     by bisection from the length given. Empty for a network that takes one length only. The model is not
     changed; it runs in ``dtype`` and eval mode.
+
+    >>> lengths = [case.tensors[0].shape[-1] for case in vary_lengths(nn.Conv1d(4, 2, 5), [(4, 20)], "reversal")]
+    >>> min(lengths), max(lengths)
+    (5, 21)
     """
     from rcproof.verify.running import call, place, prepare
 

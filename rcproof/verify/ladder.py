@@ -49,6 +49,10 @@ class Cases:
     """What the levels run on: inputs of several kinds at one length, and inputs of other lengths.
 
     ``rounding``: those of the level ``bounds``, where it is to run on others than the first of each kind.
+
+    >>> import torch
+    >>> Cases([InputCase("zeros", (torch.zeros(2, 4, 10),))]).lengths
+    ()
     """
 
     kinds: Sequence[InputCase]
@@ -71,6 +75,9 @@ class Ladder:
         reports: in the order in which they ran.
         bounds: the differences against their bounds, a precision each.
         not_covered: why a level could not be run on these networks; not a failure of them.
+
+    >>> Ladder(()).passed  # nothing that ran, nothing that held
+    False
     """
 
     reports: tuple[Report, ...]
@@ -111,6 +118,15 @@ def climb(
     ``inputs`` and ``outputs``: the representations, for the strands. ``precisions``: those whose bounds are taken.
     ``step`` is told what runs. A network that has no exact form or no bounds raises
     :class:`~rcproof.verify.intercept.NotCovered`, but with ``all``: then it is noted, and the other levels run.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from rcproof import Conjoined, convert
+    >>> net = nn.Sequential(nn.Conv1d(4, 2, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()).eval()
+    >>> conjoined = Conjoined(net).eval()
+    >>> cases = Cases([InputCase("normal", (torch.randn(2, 4, 12),))])
+    >>> climb(conjoined, convert(conjoined).model, cases, "exact", ["reversal"], ["fixed"]).passed
+    True
     """
     if level not in LEVELS:
         raise RcproofError("level of verification", got=repr(level), expected=", ".join(LEVELS))

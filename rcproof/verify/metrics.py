@@ -51,6 +51,10 @@ def metric_equality(
     the pairs whose order rounding can turn: those closer than the tolerance for ``dtype``.
 
     Raises :class:`~rcproof.errors.ShapeError` for labels that fit no output.
+
+    >>> net = nn.Sequential(nn.Conv1d(4, 1, 5), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    >>> metric_equality(net, net, torch.randn(6, 4, 20), labels=torch.tensor([[0.0], [1.0]] * 3)).passed
+    True
     """
     cases = as_cases(inputs)
     mine, theirs = (_answers(prepare(m, dtype), cases, dtype) for m in (a, b))

@@ -43,7 +43,11 @@ def number(value: float) -> float | str:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: a relative error (:mod:`rcproof.verify.tolerances`), infinite where there is no number."""
+    """One comparison: a relative error (:mod:`rcproof.verify.tolerances`), infinite where there is no number.
+
+    >>> Check.of("output", 1e-15, 1e-12).passed, Check.of("output", float("nan"), 1e-12).passed
+    (True, False)
+    """
 
     name: str
     error: float
@@ -78,6 +82,10 @@ class Report:
         notes: warnings, which are not failures.
         environment: versions; see :func:`environment`.
         seed: of every random choice made.
+
+    >>> report = Report("example", (Check.of("output", 0.5, 1e-12),))
+    >>> report.passed, report.worst
+    (False, 0.5)
     """
 
     title: str

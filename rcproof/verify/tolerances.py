@@ -17,12 +17,17 @@ from rcproof.errors import RcproofError
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A relative tolerance and why it is what it is."""
+    """A relative tolerance and why it is what it is.
+
+    >>> tolerance_for(torch.float64).relative
+    1e-12
+    """
 
     relative: float
     reason: str
 
 
+#: How close is equal, by dtype of the computation.
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: Tolerance(
         1e-12,

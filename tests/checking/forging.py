@@ -13,9 +13,14 @@ import torch
 from torch import Tensor, nn
 
 import rcproof
+from rcproof.checking import check as checker
 from rcproof.checking.check import Verdict, check_file
+from rcproof.checking.conditions import side_conditions
+from rcproof.checking.described import read_claims
+from rcproof.checking.matching import match
+from rcproof.checking.traces import Refusal, Traced
 from rcproof.conjoined import Conjoined
-from rcproof.errors import CheckpointError
+from rcproof.errors import CheckpointError, RcproofError
 from rcproof.network.graph import Graph
 from rcproof.network.modules import layer_from_json
 from rcproof.network.network import Network, attach
@@ -101,7 +106,11 @@ class Forged:
         return self
 
     def said(self) -> None:
-        """Make the certificate say of every step what the graph says of it."""
+        """Make the certificate say of every step what the graph says of it, with the conditions it then has."""
+        for name, found in conditions(self.document, self.certificate).items():
+            self.node(name).pop("conditions", None)
+            if found:
+                self.node(name)["conditions"] = found
         lifted = self.certificate["lifted"]
         self.certificate["nodes"] = [
             {
@@ -155,6 +164,22 @@ class Forged:
         dtype = next(k for k, v in DTYPES.items() if v == tensor.dtype)
         body = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         self.tensors[name] = (dtype, list(tensor.shape), body)
+
+
+def conditions(document: dict[str, Any], certificate: dict[str, Any]) -> dict[str, list[str]]:
+    """What the checker would have each step list; nothing where it does not get so far."""
+    try:
+        claimed = read_claims(document, certificate)
+        pairing, traced = match(claimed), checker._examples(claimed)
+    except (Refusal, RcproofError):
+        return {}
+    found = {}
+    for node in claimed.graph.nodes:
+        values = {name: traced[other] for name, other in pairing.lifted.items()}
+        reads = [t for r in dict.fromkeys(node.refs()) if (t := values.get(r)) is not None and t.axis is not None]
+        layer = claimed.layers[node.target] if node.op == "module" else None
+        found[node.name] = side_conditions(node, layer, reads, values.get(node.name, Traced()))
+    return found
 
 
 def sha256(dtype: str, shape: list[int], body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -350,6 +351,22 @@ def test_final_steps_that_read_values_before_the_merge(path: Path) -> None:
     refused(mutant, path)
 
 
+def test_conditions_that_are_not_those_of_the_step(path: Path) -> None:
+    """They are words, which people read: none may stand there that was not derived from the sizes."""
+    honest = forged(Plain(), path)
+    (said, windows) = honest.node("conv")["conditions"]
+    assert windows == "windows centred: 1·(10 − 1) + 1·(3 − 1) + 1 = 12 of 0 + 12 + 0"
+    for other in ([said], [windows, said], [said, windows.replace("12", "13")], [said, windows, "train mode"]):
+        mutant = honest.copy()
+        mutant.node("conv")["conditions"] = other
+        row = next(r for r in mutant.certificate["nodes"] if r["name"] == "conv")
+        row["conditions"] = other
+        refused(mutant, path, "step 'conv' lists the conditions")
+    mutant = honest.copy()
+    mutant.document["input_shapes"] = [[4, 14]]  # true of other lengths, but not of these
+    refused(mutant, path, "lists the conditions")
+
+
 def test_outputs_that_exchange_their_merges(path: Path) -> None:
     honest = forged(Two(), path, merge=("mean", "max"), final=("sigmoid", "sigmoid"))
     for change in ("outputs", "merges", "layers"):
@@ -476,7 +493,41 @@ def test_a_coupling_that_is_not_zero(value: float, path: Path) -> None:
     weight[1, 5, 2] = value
     mutant.put("a.weight", weight)
     mutant.rehash()
-    refused(mutant, path, "a.weight: copy+zero of net.a.weight", "B is not zero")
+    why = "B is not zero" if math.isfinite(value) else "it holds NaN or infinity"
+    refused(mutant, path, "a.weight: copy+zero of net.a.weight", why)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers(value: float, path: Path) -> None:
+    """0·∞ is no number, so B = 0 would not be as if B were not there."""
+    mutant = forged(Twins(), path, couple="a")
+    weight, bias = mutant.tensor("a.weight").abs(), mutant.tensor("first.bias")
+    bias[1] = value
+    mutant.put("a.weight", weight)
+    mutant.put("first.bias", bias)
+    mutant.put("b.weight", mutant.tensor("b.weight").abs())  # so that the source gives ∞, and not ∞ − ∞
+    mutant.rehash()
+    row = mutant.row("a.weight")
+    own = forged(Twins(), path)
+    own.put("a.weight", weight[:, :4])
+    own.rehash()
+    row["source_sha256"] = own.row("a.weight")["source_sha256"]
+    mutant.source["tensors"]["net.a.weight"] = own.source["tensors"]["net.a.weight"]
+    refused(mutant, path, "first.bias: copy of net.first.bias", "it holds NaN or infinity")
+    assert value != float("inf") or not agree(path, mutant, 1)
+
+
+def test_a_mask_of_minus_infinity_is_a_constant(path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(4, 6, 3)
+            self.mask = torch.zeros(10, dtype=torch.float64).index_fill_(0, torch.tensor([3]), -float("inf"))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.conv(x) + self.mask).softmax(2).amax(2)
+
+    assert agree(path, forged(Masked(), path), 1)
 
 
 def test_a_coupling_of_negative_zeros_is_zero(path: Path) -> None:
@@ -647,6 +698,7 @@ def test_long_inputs_of_recurrent_layers(path: Path) -> None:
 
     honest = forged(Net(), path)
     honest.document["input_shapes"] = [[4, 1 << 24]]
+    honest.said()
     start = time.perf_counter()
     assert accepted(honest.write(path))
     assert time.perf_counter() - start < 10

@@ -176,7 +176,8 @@ def test_deep_nesting_within_reach(path: Path) -> None:
     """Nested so that JSON is read, and what reads the graph is not."""
     forged = Forged.of(path)
     for depth in (300, 900):
-        for where in ('"structure": "*"', '"conditions": ["closed input"'):
+        for where in ('"structure": "*"', f'"conditions": [{json.dumps("closed input, ρ_in = reversal")}'):
+            assert where in forged.text()
             head, _, _ = where.partition(": ")
             deep = "[" * depth + '"*"' + "]" * depth
             text = forged.text().replace(where, f"{head}: {deep}" if where.endswith('"*"') else f"{head}: [{deep}")
@@ -207,7 +208,7 @@ def test_files_without_a_certificate(path: Path, tmp_path: Path) -> None:
 def test_a_certificate_of_another_schema(path: Path) -> None:
     forged = Forged.of(path)
     forged.certificate["schema"] = "rcproof-certificate/1"
-    said = "schema of the certificate: got 'rcproof-certificate/1'; expected rcproof-certificate/2. Convert the source "
+    said = "schema of the certificate: got 'rcproof-certificate/1'; expected rcproof-certificate/3. Convert the source "
     turned_away(forged.write(path), said + "again, or use the version of rcproof that wrote it$")
 
 

@@ -20,6 +20,7 @@ from rcproof.conjoined import Conjoined
 from rcproof.convert import ConvertConfig, convert
 from rcproof.convert.coupling import couple_conversion
 from rcproof.convert.source import describe_source
+from rcproof.network.modules import layer_from_json, layer_to_json
 from rcproof.nn.couple import coupled_layers
 from rcproof.testing import DrawnNetwork, networks
 from tests.checking.forging import Forged, agree
@@ -228,6 +229,19 @@ def test_a_subclass_that_is_still_the_layer(tmp_path: Path) -> None:
     conversion = convert(net, ConvertConfig(verify=False))
     save(conversion, tmp_path / "a.safetensors")
     assert check_file(tmp_path / "a.safetensors", describe_source(net, 1)).passed
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("kind", ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm1d"])
+def test_no_file_holds_an_argument_that_older_torch_does_not_have(kind: str, affine: bool) -> None:
+    """Norms take ``bias`` apart from ``affine`` in newer torch only; files that say it all the same are read."""
+    layer = getattr(nn, kind)(*((2, 4) if kind == "GroupNorm" else (4,)), affine=affine)
+    said = layer_to_json("norm", layer)
+    assert "bias" not in said["args"]
+    for written in (said, {**said, "args": {**said["args"], "bias": affine}}):
+        again = layer_from_json("norm", written)
+        assert layer_to_json("norm", again) == said
+        assert [n for n, _ in again.named_parameters()] == [n for n, _ in layer.named_parameters()]
 
 
 def test_another_source(tmp_path: Path) -> None:

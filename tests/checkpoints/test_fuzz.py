@@ -71,6 +71,21 @@ MUTANTS: dict[str, tuple[str, str]] = {
     ),
 }
 
+#: The same for a command: `rcproof convert net.pt -o out.safetensors`, where out.safetensors is there already.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "nothing wrong": ("refuse('error: refused')", ""),
+    "nothing wrong, and done": ("pass", ""),
+    "an error of another kind": ("raise KeyError('x')", "KeyError"),
+    "an exit code of its own": ("context.exit(3)", "exit code 3"),
+    "two lines": ("refuse('error: a\\nb')", "2 lines of error"),
+    "no word of an error": ("refuse('refused')", "1 lines of error"),
+    "a long line": ("refuse('error: ' + 'a' * 2000)", "an error of 2000 characters"),
+    "a bell": ("click.echo('\\x07')", "control characters"),
+    "a damaged output": ("open('out.safetensors', 'ab').write(b'x'); refuse('error: x')", "damaged out.safetensors"),
+    "an output that is gone": ("os.remove('out.safetensors'); refuse('error: x')", "damaged out.safetensors"),
+    "another output damaged": ("open('out.pt', 'wb').close(); refuse('error: x')", "damaged out.pt"),
+}
+
 SCRIPT = """
 import json, marshal, os, random, shutil, socket, subprocess, sys, tempfile
 from pathlib import Path
@@ -109,23 +124,47 @@ for name, (code, _) in json.loads(sys.argv[2]).items():
         path = judge.box / odd
         if path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-print(json.dumps(told))
+
+import click, rcproof.cli
+judge._put(seed.files)
+commands = {}
+for name, (code, _) in json.loads(sys.argv[3]).items():
+    @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    @click.pass_context
+    def command(context, code=code):
+        def refuse(line):
+            click.echo(line, err=True)
+            context.exit(2)
+        exec(code, {**globals(), "context": context, "refuse": refuse})
+    rcproof.cli.main = command
+    try:
+        judge._command(["convert", "net.pt", "-o", "out.safetensors"], module.Verdict("refused"))
+        commands[name] = ""
+    except module.Failure as failure:
+        commands[name] = str(failure)
+    for path in (Path("out.safetensors"), Path("out.pt")):
+        path.unlink(missing_ok=True)
+print(json.dumps([told, commands]))
 """
 
 
 def test_harm_is_seen(tmp_path: Path) -> None:
-    """A reader that does what must not happen, each thing once."""
+    """A reader and a command that do what must not happen, each thing once."""
     (tmp_path / "broken.py").write_text(SCRIPT)
-    words = [sys.executable, "-W", "ignore", str(tmp_path / "broken.py"), str(tmp_path / "box"), json.dumps(MUTANTS)]
+    tables = [json.dumps(MUTANTS), json.dumps(COMMANDS)]
+    words = [sys.executable, "-W", "ignore", str(tmp_path / "broken.py"), str(tmp_path / "box"), *tables]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told, commands = json.loads(done.stdout)
     assert told.pop("sound") == "same"
     assert told.pop("nothing wrong") == ["refused", ""]
     for name, (outcome, why) in told.items():
         assert outcome == "failure", name
         assert MUTANTS[name][1] in why, (name, why)
+    for name, why in commands.items():
+        wanted = COMMANDS[name][1]
+        assert (wanted in why) if wanted else not why, (name, why)
 
 
 DYING = """

@@ -305,6 +305,9 @@ DOCUMENTS: dict[str, tuple[Callable[[Document], Any], str]] = {
         lambda d: d["aliases"].update({"again.bias": "dense.bias"}),
         "got shape (1,); expected",
     ),
+    "a certificate that is a list": (lambda d: d.update(certificate=[3]), "a certificate that is list"),
+    "outputs of a certificate": (lambda d: d.update(certificate={"outputs": 3}), "outputs of the certificate that are"),
+    "inputs of a certificate": (lambda d: d.update(certificate={"inputs": [{}]}), "inputs of the certificate that are"),
     "a tensor nobody takes": (lambda d: d["net"]["tensors"].remove("scale"), "tensor 'scale' of"),
     "a tensor nobody has": (lambda d: d["net"]["tensors"].append("more"), "tensors missing from"),
 }

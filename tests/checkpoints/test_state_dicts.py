@@ -6,6 +6,7 @@ import collections
 import os
 import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,20 @@ def test_other_contents(content: Any, text: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         read_state_dict(tmp_path / "a.pt")
     assert text in str(error.value)
+
+
+def test_torchscript_is_told_by_its_name(tmp_path: Path) -> None:
+    """It is code: refused before anything of it is read, whatever its entries are called."""
+    path = tmp_path / "scripted.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("scripted/code/__torch__.py", "class Net(Module):\n" * 1000)
+        archive.writestr("scripted/constants.pkl", b"")
+    with pytest.raises(CheckpointError) as caught:
+        read_state_dict(path)
+    assert str(caught.value) == (
+        f"{str(path)!r} is a TorchScript program: got code; expected tensors, or a program of torch.export (.pt2). "
+        "Save the state dict of the network, or export it anew with torch.export.export and torch.export.save"
+    )
 
 
 def test_damaged_files(tmp_path: Path) -> None:

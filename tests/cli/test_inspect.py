@@ -36,7 +36,7 @@ def test_converted(source: Path, tmp_path: Path) -> None:
     assert data["certificate"]["tensors"] == "10 copy, 1 copy+zero"
     assert "equal" in data["certificate"]["statement"]
     result = run("inspect", out)
-    for part in ("RCPS network", "coupled", "certificate", "T5", "equivalence held"):
+    for part in ("RCPS network", "coupled", "certificate", "lemma", "T5", "equivalence held"):
         assert part in result.stdout
 
 
@@ -55,6 +55,20 @@ def test_ordinary_network(tmp_path: Path) -> None:
     assert (data["kind"], data["inputs"], data["lifted"]) == ("network", [], [])
     assert {row["role"] for row in data["layers"]} == {"one strand", "-"}
     assert "one strand" in run("inspect", tmp_path / "plain.safetensors").stdout
+
+
+def test_a_siamese_network_that_does_not_say_how_its_strands_belong_together(data_dir: Path) -> None:
+    """FactorNet takes both strands as inputs of their own; with the preset it is conjoined."""
+    folder = data_dir / "checkpoints" / "factornet_MAX"
+    words = ("inspect", folder / "final_model.hdf5", "--architecture", folder / "model.json")
+    data = run_json(*words)
+    assert (data["kind"], data["inputs"]) == ("siamese", [])
+    assert data["notes"][-1].startswith("siamese, but the file takes both strands, 'input_1' and 'input_2'")
+    assert "--input perm:3,2,1,0,4,5" in data["notes"][-1]
+    shown = " ".join(run(*words).stdout.split())
+    assert "siamese network, which does not say how its strands belong together" in shown
+    assert "lemma" not in shown  # columns for a converted network alone
+    assert run_json(*words, "--arch", "factornet")["kind"] == "conjoined"
 
 
 def test_state_dicts(tmp_path: Path) -> None:

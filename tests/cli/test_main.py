@@ -50,17 +50,28 @@ def test_version_and_help() -> None:
     shown = run("--help").stdout
     assert all(name in shown for name in COMMANDS)
     assert run().exit_code == 2
-    for name in COMMANDS:
-        result = run(name, "--help")
+    for words in each_command():
+        result = run(*words, "--help")
         assert result.exit_code == 0
         assert "--json" in result.stdout
-        assert f"rcproof {name}" in result.stdout
+        assert f"rcproof {' '.join(words)}" in result.stdout
+
+
+def each_command() -> list[list[str]]:
+    """The words of every command, those of groups among them."""
+    found = []
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        found += [[name, inner] for inner in command.commands] if isinstance(command, click.Group) else [[name]]
+    return found
 
 
 def test_each_option_says_what_it_does() -> None:
-    context = click.Context(main)
-    for name in COMMANDS:
-        command = main.get_command(context, name)
+    for words in each_command():
+        command: click.Command | None = main
+        for word in words:
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), word)
         assert command is not None
         assert command.help
         silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]

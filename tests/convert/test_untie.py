@@ -21,7 +21,7 @@ from rcproof.nn import Merge, TiedLayer
 from rcproof.strand import mirror, representation
 from rcproof.verify import check_equivalence, check_equivariance
 from rcproof.verify.running import flatten
-from tests.checkpoints.export_nets import cases, conversion, coupled, paper
+from tests.checkpoints.exporting.nets import cases, conversion, coupled, paper
 from tests.convert.holding import LAYOUTS, by_hand, cases_of, conversion_of
 from tests.convert.nets import ZOO
 from tests.strategies import normal, randomise

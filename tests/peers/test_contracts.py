@@ -89,6 +89,17 @@ class TestEquirc:
         report = check_rc_model(lambda: equirc.RegToIrrepConv(2, 2, 3, 3), [(4, 25)], outputs="perm:0,1,-2,-3,-4")
         assert report.passed, str(report)
 
+    @pytest.mark.parametrize(("kernel", "reason"), [(3, ""), (4, "Sizes of tensors must match")])
+    def test_mixes_of_fields(self, equirc: Any, kernel: int, reason: str) -> None:
+        """One channel of sign + and one of sign −, in and out: with an even kernel it raises when it is first run."""
+        report = check_rc_model(
+            lambda: equirc.IrrepToIrrepConv(1, 1, 1, 1, kernel), [(2, 25)], inputs="perm:0,-1", outputs="perm:0,-1",
+            kinds=("random",),
+        )  # fmt: skip
+        raised = [c for c in report.failures if "the model runs" in c.name and reason in c.detail]
+        assert bool(raised) == bool(reason), str(report)
+        assert report.passed == (not reason), str(report)
+
     def test_batch_norm(self, equirc: Any) -> None:
         """NaN in eval before training, an autograd graph kept in its buffers, no deep copy after training."""
         report = check_rc_model(lambda: nn.Sequential(equirc.RegToRegConv(2, 3, 3), equirc.RegBatchNorm(3)), [(4, 25)])

@@ -201,7 +201,7 @@ class Judge:
                 raise Failure(f"{said}: {len(lines)} lines of error: {result.stderr[:300]!r}")
             _line(lines[0].removeprefix("error: "), self.reserves)
             for path in kept:
-                if path.read_bytes() != _PRECIOUS:
+                if not path.is_file() or path.read_bytes() != _PRECIOUS:
                     raise Failure(f"{said} failed, and damaged {path}")
         if not all(c.isprintable() or c == "\n" for c in result.stdout + result.stderr):
             raise Failure(f"{said}: control characters")

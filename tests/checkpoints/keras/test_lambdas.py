@@ -108,7 +108,13 @@ def test_words_that_do_not_fit_the_shape() -> None:
 
 def test_what_is_not_seen_is_asked_for() -> None:
     asked = r"layer 'lambda_1' \(Lambda\): a Lambda, whose code is not run: got input of shape \(11, 3\), "
-    for output, shown in ((None, "unknown"), ([11, 3], r"\(11, 3\)"), ([8, 3], r"\(8, 3\)"), ([5, 2], r"\(5, 2\)")):
+    for output, shown in (
+        (None, "unknown"),
+        ([11, 3], r"\(11, 3\)"),
+        ([8, 3], r"\(8, 3\)"),
+        ([5, 2], r"\(5, 2\)"),
+        ([1] * 90, "90 axes"),
+    ):
         g, y = one(11, 3, output_shape=output)
         with pytest.raises(CheckpointError, match=asked + rf"output of shape {shown}; .* Say --lambda lambda_1=WORD"):
             g.build(y)

@@ -47,11 +47,24 @@ def _other_slope(site: Any, x: Any) -> Any:
     return site.function("F.hardsigmoid", x)
 
 
+def _undivided(site: Any, function: str, *args: Any, **kwargs: Any) -> Any:
+    return args[0] if function == "torch.div" else site_function(site, function, *args, **kwargs)
+
+
+site_function = building.Site.function
+
+
 def _counted(*args: Any, **kwargs: Any) -> Any:
     kwargs["count_include_pad"] = True
     return pooling_module(*args, **kwargs)
 
 
+def _multipliers_reversed(site: Any, role: str, dims: int) -> Any:
+    kernel = convolution_kernel(site, role, dims)
+    return kernel.flip(2) if role == "depthwise_kernel" else kernel
+
+
+convolution_kernel = convolution._kernel
 _EXCHANGED = {"moving_mean": "beta", "beta": "moving_mean"}
 pooling_module = pooling.nn.AvgPool1d
 
@@ -59,14 +72,26 @@ pooling_module = pooling.nn.AvgPool1d
 MUTANTS: dict[str, tuple[Patch, list[str]]] = {
     "padding on the other side": (patch(convolution, "windows", lambda f: _swapped), ["conv even", "conv causal"]),
     "pooling padded on the other side": (patch(pooling, "windows", lambda f: _swapped), ["max even"]),
-    "flipped kernel": (patch(convolution, "_kernel", lambda f: lambda *a: f(*a).flip(0)), ["conv even", "transposed"]),
+    "flipped kernel": (
+        patch(convolution, "_kernel", lambda f: lambda *a: f(*a).flip(0)), ["conv even", "transposed", "separable"],
+    ),
+    "depthwise filters in the other order": (
+        patch(convolution, "_kernel", lambda f: _multipliers_reversed), ["separable"],
+    ),
     "dense rows in the wrong order": (
-        patch(building.Value, "indices", lambda f: _unturned), ["flat dense", "two orders"],
+        patch(building.Value, "indices", lambda f: _unturned), ["flat dense", "two orders", "reshape"],
     ),
     "vectors joined without their orders": (patch(merging, "_joined", lambda f: lambda v: None), ["joined"]),
     "vectors added without their orders": (patch(merging, "_same_order", lambda f: lambda *v: True), ["two orders"]),
     "shared weights in the second order": (
         patch(dense, "_in_first_order", lambda f: lambda site, value: value), ["shared"],
+    ),
+    "an average that is a sum": (lambda m: m.setattr(building.Site, "function", _undivided), ["average of two"]),
+    "the larger is the smaller": (lambda m: m.setitem(merging._PAIRWISE, "Maximum", "torch.minimum"), ["maximum"]),
+    "the product is a sum": (lambda m: m.setitem(merging._PAIRWISE, "Multiply", "torch.add"), ["product"]),
+    "a bias twice": (
+        patch(dense, "filled", lambda f: lambda make, bias, **more: f(make, bias=2 * bias, **more)),
+        ["time dense", "flat dense"],
     ),
     "epsilon of torch": (patch(normalization, "_epsilon", lambda f: lambda *a: 1e-5), ["batch", "layer"]),
     "statistics exchanged": (
@@ -98,8 +123,14 @@ MUTANTS: dict[str, tuple[Patch, list[str]]] = {
 def _branches(layers: Any) -> dict[str, Any]:
     flat = layers.Flatten()
     turned = chain(layers.Permute((2, 1)), layers.Flatten())
-    shared = layers.Dense(3)
+    shared, mixed = layers.Dense(3), layers.Conv1D(6, 3, padding="same")
     return {
+        "separable": layers.SeparableConv1D(5, 4, depth_multiplier=2),
+        "reshape": chain(layers.Reshape((12, 5)), layers.Conv1D(2, 3)),
+        "average of two": lambda x: layers.Average()([x, mixed(x)]),
+        "maximum": lambda x: layers.Maximum()([x, mixed(x)]),
+        "product": lambda x: layers.Multiply()([x, mixed(x)]),
+        "time dense": layers.TimeDistributed(layers.Dense(4)),
         "conv even": layers.Conv1D(4, 4, padding="same"),
         "conv causal": layers.Conv1D(4, 4, padding="causal"),
         "transposed": layers.Conv1DTranspose(3, 4, strides=2),

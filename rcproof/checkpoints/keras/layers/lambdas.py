@@ -15,6 +15,9 @@ WORDS = "identity, rc, flip-length, flip-channels, crop:L,R or slice:START,STOP"
 #: Layers without weights between an answer and the merge are not followed further.
 _FAR = 20
 
+#: A file may declare a shape of any length; one of more axes is only counted.
+_MOST_AXES = 8
+
 #: Layers whose answer is that of several values of one shape.
 _MERGES = {"Add", "Average", "Maximum", "Minimum", "Multiply", "Concatenate", "Merge"}
 
@@ -30,9 +33,10 @@ def _lambda(site: Site) -> Value:
     seen = _seen(site)
     if seen is None:
         shape = _declared(site)
+        shown = "unknown" if shape is None else f"{len(shape)} axes" if len(shape) > _MOST_AXES else str(shape)
         raise site.error(
             "a Lambda, whose code is not run",
-            got=f"input of shape {site.value.shape}, output of shape {shape if shape is not None else 'unknown'}",
+            got=f"input of shape {site.value.shape}, output of shape {shown}",
             expected="to be told what it does",
             fix=f"say --lambda {name}=WORD, where WORD is {WORDS}",
         )

@@ -1,0 +1,173 @@
+"""Tables and figures from the result files that are committed; where there are none, the page says so."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from IPython.display import HTML, Markdown, display
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+#: What says how good a strategy is: the first of these that a set's scores have.
+METRICS = ("auroc", "profile_js", "jensen_shannon", "auprc")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> HTML:
+    """An HTML table that scrolls in its own box; the columns ``numbers`` are aligned as numbers."""
+    kind = [' class="number"' if i in numbers else "" for i in range(len(head))]
+    top = "".join(f"<th{k}>{html.escape(h)}</th>" for h, k in zip(head, kind, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{k}>{html.escape(str(v))}</td>" for v, k in zip(row, kind, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return HTML(
+        '<div class="rp-scroll" tabindex="0"><table class="rp-table"><thead><tr>'
+        f"{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def reports(schema: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The committed JSON documents whose schema begins so, newest name last."""
+    found = []
+    for path in sorted(BENCHMARKS.rglob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(document, dict) and str(document.get("schema", "")).startswith(schema):
+            found.append((path, document))
+    return found
+
+
+def themed(folder: Path, pattern: str = "*") -> None:
+    """Every figure of a folder that is there in light and in dark, each shown in its own theme."""
+    for light in sorted(folder.glob(f"{pattern}light.svg")):
+        dark = light.with_name(light.name.removesuffix("light.svg") + "dark.svg")
+        if not dark.is_file():
+            continue
+        name = light.stem.removesuffix("light").strip("-_0123456789").replace("_", " ").replace("-", " ")
+        images = "".join(
+            f'<img class="only-{theme}" alt="{html.escape(name)}" src="data:image/svg+xml;base64,'
+            f'{base64.b64encode(path.read_bytes()).decode()}">'
+            for theme, path in (("light", light), ("dark", dark))
+        )
+        box = f'<div class="rp-scroll" tabindex="0">{images}</div>'
+        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(name)}</figcaption></figure>'))
+
+
+def accuracy() -> None:
+    """The experiments' report: scores, comparisons, figures, and what is missing."""
+    found = reports("rcproof-experiments/")
+    if not found:
+        display(Markdown("**No results of the experiments are committed yet**, so there is nothing to report."))
+        return
+    for path, report in found:
+        _scores(report)
+        _pairs(report)
+        themed(path.parent / "figures")
+        _missing(report)
+        versions = "; ".join(f"{k} {', '.join(map(str, v))}" for k, v in report["versions"].items())
+        display(Markdown(f"Runs: {report['runs']}. Made with {versions}."))
+
+
+def _scores(report: dict[str, Any]) -> None:
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for row in report["scores"]:
+        if "test_mean" in row:
+            sets.setdefault(row["set"], []).append(row)
+    if not sets:
+        display(Markdown("No run has a test score yet."))
+    for name, rows in sets.items():
+        metric = next((m for m in METRICS if any(r["metric"] == m for r in rows)), rows[0]["metric"])
+        shown = [
+            [r["strategy"] + (f" (as {r['as']})" if r.get("as") else ""), _spread(r), r["n"]]
+            for r in rows
+            if r["metric"] == metric
+        ]
+        display(Markdown(f"### {name}: {metric} on the test set"))
+        display(table(["strategy", "mean ± sd", "seeds"], shown, numbers=[1, 2]))
+
+
+def _spread(row: dict[str, Any]) -> str:
+    sd = row.get("test_sd")
+    return f"{row['test_mean']:.4f}" + (f" ± {sd:.4f}" if sd is not None else "")
+
+
+def _pairs(report: dict[str, Any]) -> None:
+    rows = report.get("pairwise") or []
+    shown = [
+        [
+            r.get("task", r.get("set", "")),
+            f"{r['a']} − {r['b']}",
+            r["metric"],
+            _number(r, "difference", "mean"),
+            _number(r, "holm"),
+        ]
+        for r in rows
+        if "a" in r and "b" in r and "metric" in r
+    ]
+    if shown:
+        display(Markdown("## Differences, seed by seed"))
+        display(table(["task", "strategies", "metric", "mean difference", "p (Holm)"], shown, numbers=[3, 4]))
+
+
+def _number(row: dict[str, Any], *keys: str) -> str:
+    value = next((row[k] for k in keys if isinstance(row.get(k), int | float)), None)
+    return "" if value is None else f"{value:.3g}"
+
+
+def _missing(report: dict[str, Any]) -> None:
+    lacking = report.get("missing") or {}
+    display(Markdown("## What was not reached"))
+    if not lacking.get("missing"):
+        display(Markdown("Every run of the programme is there."))
+        return
+    display(Markdown(f"{lacking['missing']} of the {lacking['runs']} runs of the programme are missing:"))
+    rows = [[task, strategy, seeds] for task, by in lacking["by_task"].items() for strategy, seeds in by.items()]
+    display(table(["task", "strategy", "seeds missing"], rows, numbers=[2]))
+
+
+def decision_guide() -> None:
+    """What the experiments say about the choice of a strategy."""
+    found = reports("rcproof-experiments/")
+    guides = [
+        report["answers"]["6_guide"] for _, report in found if report.get("answers", {}).get("6_guide", {}).get("tasks")
+    ]
+    if not guides:
+        display(
+            Markdown(
+                "No results of the experiments are committed yet. Take the table above for what is proved, "
+                "and compare on your own data with several seeds ([train](train.md))."
+            )
+        )
+        return
+    for guide in guides:
+        rows = [
+            [task, row["metric"], row["best"], row["seeds"], ", ".join(row["not_told_from_best"]) or "none"]
+            for task, row in guide["tasks"].items()
+        ]
+        display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
+    display(Markdown("A strategy *not told from the best* may be as good: chance explains the difference."))
+
+
+def speed() -> None:
+    """The speed benchmarks: their own tables, from the result files, and their figures."""
+    files = sorted((BENCHMARKS / "results").glob("speed-*.json"))
+    if not files:
+        display(Markdown("**No speed results are committed yet**, so there is nothing to report."))
+        return
+    from benchmarks.speed import notes, report
+
+    for path in files:
+        data = report.load(path)
+        unfinished = "" if data["complete"] else " (unfinished)"
+        display(Markdown(f"## {data['suite']} suite on {data['device']}{unfinished}\n\n{report.header(data)}"))
+        for name, text in report.tables(data).items():
+            if len(text.splitlines()) > 2:
+                caption = notes.CAPTIONS.get(name, "")
+                display(Markdown(f"### {name[:1].upper()}{name[1:]}\n\n{caption}\n\n{text}"))
+        themed(path.parent, f"{path.stem}-*")

@@ -1,0 +1,234 @@
+"""The report from result files alone: known answers, the same bytes twice, and violations that it must not hide."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rcproof.errors import RcproofError
+from rcproof.experiments import programme, questions
+from rcproof.experiments.report import as_csv, build_report, score_rows, summarise
+from rcproof.experiments.results import Results, compare, corrected, holm, mean_sd, welch
+from rcproof.experiments.runs import SCHEMA, write
+from rcproof.experiments.strategies import STRATEGIES, strategies_of
+from rcproof.experiments.tasks import SEEDS as SEEDS_OF_PAPER
+from rcproof.experiments.tasks import TASKS
+
+SEEDS = (1, 2, 3, 4, 5, 6)
+
+
+def made(task: str, kind: str, strategy: str, seed: int, auroc: float, loss: float, **more: Any) -> dict[str, Any]:
+    both = {"auroc": auroc, "auprc": auroc - 0.1, "loss": loss}
+    profile = {
+        "loss": loss,
+        "profile_nll": loss - 1,
+        "jsd": 0.2,
+        "pearson": 0.5,
+        "counts_mse": 0.1,
+        "counts_pearson": 0.6,
+    }
+    metrics = {split: dict(profile if kind == "profile" else both) for split in ("train", "valid", "test")}
+    metrics["train"]["loss"] -= 0.1
+    return {
+        "schema": SCHEMA, "task": task, "strategy": strategy, "seed": seed, "fraction": 1.0, "noise": 0.0, "kind": kind,
+        "model": {"parameters": 100, "coupled": []}, "versions": {"torch": "2"}, "revision": None, "device": "cpu",
+        "epochs": 2, "best_epoch": 1, "metrics": metrics,
+        "curves": {"fit_loss": [0.9, loss - 0.2], "valid_loss": [1.0, loss], "fit_auroc": [0.6, 0.9],
+                   "valid_auroc": [0.5, auroc]}, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results in which post-hoc is better than conjoined by 0.01 and a little, in every seed."""
+    rng = np.random.default_rng(0)
+    for kind, task in (("simulated", "sim_200"), ("binary", "IRF1"), ("profile", "atac")):
+        for strategy in strategies_of(kind):
+            for seed in SEEDS:
+                auroc = 0.9 + 0.01 * (strategy == "post-hoc") + 0.001 * float(rng.standard_normal())
+                result = made(task, kind, strategy, seed, auroc, 0.5)
+                if STRATEGIES[strategy].kind == "evaluated":
+                    two = {"forward": 0.52, "reverse": 0.5}
+                    result["strands"] = dict.fromkeys(("train", "valid", "test"), two)
+                    for split in result["metrics"]:
+                        result["metrics"][split]["loss"] = 0.505
+                if strategy.startswith("warm-rcps"):
+                    result["movement"] = result["movement_last"] = {"dense": {"cross": 0.1 * seed, "own": 0.2}}
+                if strategy.startswith("warm") and STRATEGIES[strategy].kind == "started":
+                    result["metrics_last"] = {"test": result["metrics"]["test"]}
+                write(result, tmp_path / "results" / task / strategy / f"{seed}.json")
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {("sim_200", "CJ-posthoc", "auroc"): (0.9645, 0.003, 10),
+             ("sim_200", "CJ-trained", "auroc"): (0.9442, 0.003, 10),
+             ("sim_200", "Standard-RCAug", "auroc"): (0.9495, 0.004, 10)}  # fmt: skip
+    monkeypatch.setattr(questions, "paper_table", lambda: table)
+
+
+def test_same_files_same_report(folder: Path, paper: None, tmp_path: Path) -> None:
+    del paper
+    found = build_report(folder, tmp_path / "a")
+    build_report(folder, tmp_path / "b")
+    names = {str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert names == set(found["files"])
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    figures = {Path(n).name for n in names if n.startswith("figures")}
+    assert {"1_paper_light.svg", "2_t9_dark.svg", "4_coupling_path_light.svg", "5_warm_start_dark.svg"} <= figures
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert set(report["answers"]) == {f"{i}_{n}" for i, n in enumerate(
+        ("reproduction", "post_hoc", "overfitting", "coupling_path", "warm_start", "guide"), 1)}  # fmt: skip
+    text = (tmp_path / "a" / "report.md").read_text()
+    assert "2. sim_200: post-hoc − conjoined = " in text and "## What is missing" in text
+
+
+def test_scores_are_means_over_seeds(folder: Path) -> None:
+    results = Results.read(folder)
+    values = [results.runs["IRF1", "rcps", s]["metrics"]["test"]["auroc"] for s in SEEDS]
+    row = next(r for r in score_rows(results) if (r["set"], r["strategy"], r["metric"]) == ("IRF1", "rcps", "auroc"))
+    assert row["test_mean"] == pytest.approx(np.mean(values), rel=1e-5)
+    assert row["test_sd"] == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+    assert row["n"] == 6 and row["as"] == ""
+
+
+def test_twins_are_listed_and_said_to_be(folder: Path) -> None:
+    rows = {
+        r["strategy"]: r for r in score_rows(Results.read(folder)) if r["set"] == "sim_200" and r["metric"] == "auroc"
+    }
+    assert rows["cj-rcps-all"]["as"] == "rcps" and rows["cj-rcps-all"]["test_mean"] == rows["rcps"]["test_mean"]
+    assert rows["rcps-mean"]["as"] == "conjoined"
+
+
+def test_paired_tests_against_scipy(folder: Path) -> None:
+    results = Results.read(folder)
+    found = compare(results, "IRF1", "post-hoc", "conjoined", "auroc")
+    assert found is not None
+    a, b = (list(results.values("IRF1", s, "auroc").values()) for s in ("post-hoc", "conjoined"))
+    assert found.t == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert found.wilcoxon == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    low, high = found.interval or (0, 0)
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert found.t < 0.001 and found.to_json()["a_higher"] == 6
+
+
+def test_only_common_seeds_are_paired(folder: Path) -> None:
+    (folder / "IRF1/conjoined/1.json").unlink()
+    found = compare(Results.read(folder), "IRF1", "post-hoc", "conjoined", "auroc")
+    assert found is not None and sorted(found.differences) == [2, 3, 4, 5, 6]
+    for seed in SEEDS[1:]:
+        (folder / f"IRF1/conjoined/{seed}.json").unlink()
+    assert compare(Results.read(folder), "IRF1", "post-hoc", "conjoined", "auroc") is None
+
+
+def test_no_test_of_too_few_seeds(folder: Path) -> None:
+    for seed in SEEDS[1:]:
+        (folder / f"IRF1/conjoined/{seed}.json").unlink()
+    found = compare(Results.read(folder), "IRF1", "post-hoc", "conjoined", "auroc")
+    assert found is not None and found.t is None and found.wilcoxon is None and found.interval is None
+    assert corrected([found])[0].holm is None
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.02, 0.03, 0.9]) == pytest.approx([0.04, 0.06, 0.06, 0.9])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+
+
+def test_welch_against_scipy() -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 8))
+    found = welch((*mean_sd(a)[:1], float(a.std(ddof=1)), 8), (float(b.mean()), float(b.std(ddof=1)), 8))
+    assert found == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def test_t9_is_checked_for_every_seed(folder: Path) -> None:
+    t9 = questions.guarantees(Results.read(folder))["t9"]
+    post_hoc = sum(
+        STRATEGIES[s].kind == "evaluated" for k in ("simulated", "binary", "profile") for s in strategies_of(k)
+    )
+    assert t9["checks"] == t9["hold"] == 3 * len(SEEDS) * post_hoc
+    assert {r["seed"] for r in t9["rows"]} == set(SEEDS)
+
+
+def test_violation_of_t9_is_not_hidden(folder: Path, paper: None) -> None:
+    del paper
+    path = folder / "IRF1/post-hoc/3.json"
+    result = json.loads(path.read_text())
+    result["metrics"]["test"]["loss"] = 0.511
+    write(result, path)
+    results = Results.read(folder)
+    t9 = questions.guarantees(results)["t9"]
+    wrong = [r for r in t9["rows"] if not r["holds"]]
+    assert [(r["set"], r["seed"], r["split"]) for r in wrong] == [("IRF1", 3, "test")] and t9["hold"] == t9[
+        "checks"
+    ] - 1
+
+
+def test_reproduction_beside_the_paper(folder: Path, paper: None) -> None:
+    del paper
+    found = questions.reproduction(Results.read(folder))
+    row = next(r for r in found["rows"] if r["strategy"] == "post-hoc")
+    assert row["paper_mean"] == 0.9645 and row["difference"] == pytest.approx(row["mean"] - 0.9645, abs=1e-5)
+    assert row["p_holm"] < 1e-6 and found["order"]["sim_200"]["paper"][0] == "post-hoc"
+
+
+def test_gaps_are_of_like_labels() -> None:
+    run = made("sim_200", "simulated", "rcps", 1, 0.9, 0.5)
+    run["metrics"]["train"] |= {"loss": 0.6, "auroc": 0.75, "other_loss": 0.4, "other_auroc": 0.95}
+    run["metrics"]["test"] |= {"loss": 0.5, "auroc": 0.9, "other_loss": 0.65, "other_auroc": 0.7}
+    # Losses on noisy labels both, AuROC on clean ones both.
+    assert questions._gap(run, "loss") == pytest.approx((0.6, 0.65, 0.05))
+    assert questions._gap(run, "auroc") == pytest.approx((0.95, 0.9, 0.05))
+
+
+def test_missing_runs_are_counted(folder: Path) -> None:
+    lacking = questions.missing(Results.read(folder))
+    assert lacking["missing"] == lacking["runs"]  # the paper's seeds are none of 1 to 6
+    assert {"sim_1000", "IRF1@fraction=0.25", "sim_200@noise=0"} <= set(lacking["by_task"])
+    result = made("IRF1", "binary", "rcps", 1535, 0.9, 0.5)
+    write(result, folder / "IRF1/rcps/1535.json")
+    again = questions.missing(Results.read(folder))
+    assert again["missing"] == lacking["missing"] - 1 and again["by_task"]["IRF1"]["rcps"] == 9
+
+
+def test_programme_holds_every_strategy_of_every_task_once() -> None:
+    keys = [run.key for one in programme.everything() for run in one.runs]
+    assert len(set(keys)) == len(keys)
+    for name, task in TASKS.items():
+        assert {f"{name}/{s}/{seed}" for s in strategies_of(task.kind) for seed in SEEDS_OF_PAPER} <= set(keys)
+    assert {"sim_200@noise=0/conjoined/1535", "IRF1@fraction=0.1/rcps/9999"} <= set(keys)
+
+
+def test_summary_has_every_answer(folder: Path, paper: None) -> None:
+    del paper
+    results = Results.read(folder)
+    answers = {"1_reproduction": questions.reproduction(results), "2_post_hoc": questions.guarantees(results),
+               "5_warm_start": questions.warm_start(results), "6_guide": questions.guide(results)}  # fmt: skip
+    lines = summarise(results, answers, questions.missing(results))
+    assert {line[0] for line in lines} >= {"1", "2", "5", "6"}
+    assert any(line.startswith("6. IRF1: best post-hoc;") for line in lines)
+
+
+def test_result_in_the_wrong_place(folder: Path) -> None:
+    (folder / "IRF1/rcps/1.json").rename(folder / "IRF1/rcps/77.json")
+    with pytest.raises(
+        RcproofError, match=r"result file IRF1/rcps/77.json: got a run of IRF1, rcps, 1; expected its own"
+    ):
+        Results.read(folder)
+
+
+def test_no_results(tmp_path: Path) -> None:
+    with pytest.raises(RcproofError, match=r"no result files in .*Make some: rcproof experiment run"):
+        build_report(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_csv_of_rows() -> None:
+    assert as_csv([{"a": 1, "b": ["x", "y"]}, {"a": None, "c": 2.5}]) == "a,b,c\n1,x y,\n,,2.5\n"

@@ -172,5 +172,5 @@ def test_a_network_that_only_fails_when_it_runs(nets: str, tmp_path: Path, refus
     (tmp_path / "misfit.py").write_text(
         "from torch import nn\ndef build(): return nn.Sequential(nn.Conv1d(4, 3, 5), nn.Flatten(), nn.Linear(7, 1))\n"
     )
-    refused(saved_at, "--model", "misfit:build", say="shapes of the inputs")
+    refused(saved_at, "--model", "misfit:build", say="no input shapes were found")
     assert_refused(["audit", saved_at, "--model", "misfit:build", "--shape", "4,20"], "does not run")

@@ -109,7 +109,12 @@ def test_interrupting_the_process_leaves_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "rcproof", "convert", "s.pt", "--model", "slow:Net", "-o", "out/o.safetensors"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     running = subprocess.Popen(
-        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
     )
     try:
         started = time.monotonic()

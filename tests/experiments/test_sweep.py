@@ -125,6 +125,7 @@ def launch(folder: Path, seeds: str, jobs: int, cache: Path) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-c", SWEEP, str(folder), seeds, str(jobs)], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
     )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_output_stderr = "warn"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables in outputs
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE / "_lib")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The kernels' own settings: nobody's startup files, and no note that they talk over TCP.

@@ -13,7 +13,19 @@ from IPython.display import HTML, Markdown, display
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What says how good a strategy is: the first of these that a set's scores have.
-METRICS = ("auroc", "profile_js", "jensen_shannon", "auprc")
+METRICS = ("auroc", "profile_nll")
+
+
+#: What the experiments' figures show, by their names.
+CAPTIONS = {
+    "paper": "Beside the paper's numbers",
+    "t9": "T9: the loss of the post-hoc conjoined network against the mean of the two strands' losses",
+    "curves": "Learning curves",
+    "gaps": "Overfitting: training and validation",
+    "coupling path": "Along the lattice of coupled layers (T7)",
+    "warm start": "Starting from a converted network",
+    "overview": "Every strategy on every task",
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> HTML:
@@ -31,9 +43,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 
 
 def reports(schema: str) -> list[tuple[Path, dict[str, Any]]]:
-    """The committed JSON documents whose schema begins so, newest name last."""
+    """The committed reports whose schema begins so."""
     found = []
-    for path in sorted(BENCHMARKS.rglob("*.json")):
+    for path in sorted(BENCHMARKS.rglob("report.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
@@ -49,14 +61,15 @@ def themed(folder: Path, pattern: str = "*") -> None:
         dark = light.with_name(light.name.removesuffix("light.svg") + "dark.svg")
         if not dark.is_file():
             continue
-        name = light.stem.removesuffix("light").strip("-_0123456789").replace("_", " ").replace("-", " ")
+        name = light.stem.removesuffix("light").lstrip("0123456789_").rstrip("-_").replace("_", " ").replace("-", " ")
         images = "".join(
             f'<img class="only-{theme}" alt="{html.escape(name)}" src="data:image/svg+xml;base64,'
             f'{base64.b64encode(path.read_bytes()).decode()}">'
             for theme, path in (("light", light), ("dark", dark))
         )
+        words = CAPTIONS.get(name, name.capitalize())
         box = f'<div class="rp-scroll" tabindex="0">{images}</div>'
-        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(name)}</figcaption></figure>'))
+        display(HTML(f'<figure class="rp-figure">{box}<figcaption>{html.escape(words)}</figcaption></figure>'))
 
 
 def accuracy() -> None:
@@ -67,6 +80,7 @@ def accuracy() -> None:
         return
     for path, report in found:
         _scores(report)
+        _paper(report)
         _pairs(report)
         themed(path.parent / "figures")
         _missing(report)
@@ -98,26 +112,37 @@ def _spread(row: dict[str, Any]) -> str:
 
 
 def _pairs(report: dict[str, Any]) -> None:
-    rows = report.get("pairwise") or []
     shown = [
-        [
-            r.get("task", r.get("set", "")),
-            f"{r['a']} − {r['b']}",
-            r["metric"],
-            _number(r, "difference", "mean"),
-            _number(r, "holm"),
-        ]
-        for r in rows
-        if "a" in r and "b" in r and "metric" in r
+        [r["set"], f"{r['a']} − {r['b']}", r["metric"], r["n"], _short(r["mean_difference"]), _short(r["p_holm"])]
+        for r in report["pairwise"]
     ]
     if shown:
         display(Markdown("## Differences, seed by seed"))
-        display(table(["task", "strategies", "metric", "mean difference", "p (Holm)"], shown, numbers=[3, 4]))
+        head = ["set", "strategies", "metric", "seeds", "mean difference", "p (Holm)"]
+        display(table(head, shown, numbers=[3, 4, 5]))
 
 
-def _number(row: dict[str, Any], *keys: str) -> str:
-    value = next((row[k] for k in keys if isinstance(row.get(k), int | float)), None)
-    return "" if value is None else f"{value:.3g}"
+def _paper(report: dict[str, Any]) -> None:
+    shown = [
+        [
+            r["task"],
+            r["strategy"],
+            r["metric"],
+            r["n"],
+            _short(r["mean"]),
+            _short(r["paper_mean"]),
+            _short(r["difference"]),
+        ]
+        for r in report["answers"]["1_reproduction"]["rows"]
+    ]
+    if shown:
+        display(Markdown("## Beside the paper's numbers"))
+        head = ["task", "strategy", "metric", "seeds", "here", "paper", "difference"]
+        display(table(head, shown, numbers=[3, 4, 5, 6]))
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _missing(report: dict[str, Any]) -> None:
@@ -127,8 +152,8 @@ def _missing(report: dict[str, Any]) -> None:
         display(Markdown("Every run of the programme is there."))
         return
     display(Markdown(f"{lacking['missing']} of the {lacking['runs']} runs of the programme are missing:"))
-    rows = [[task, strategy, seeds] for task, by in lacking["by_task"].items() for strategy, seeds in by.items()]
-    display(table(["task", "strategy", "seeds missing"], rows, numbers=[2]))
+    rows = [[task, len(by), sum(by.values())] for task, by in lacking["by_task"].items()]
+    display(table(["task", "strategies", "runs missing"], rows, numbers=[1, 2]))
 
 
 def decision_guide() -> None:
@@ -151,7 +176,11 @@ def decision_guide() -> None:
             for task, row in guide["tasks"].items()
         ]
         display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
-    display(Markdown("A strategy *not told from the best* may be as good: chance explains the difference."))
+    display(
+        Markdown(
+            "*Not told from the best*: with the seeds there are, the difference may be chance; one seed tells nothing."
+        )
+    )
 
 
 def speed() -> None:

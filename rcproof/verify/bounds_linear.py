@@ -27,7 +27,7 @@ class LinearBounds(Bounding):
 
     def _products(self, f: Bilinear, x: Any, weight: Any, bias: Any, column: tuple[int, ...], what: str) -> Raw:
         """f(x, w) + b for a map that is linear in both; ``column`` is the bias's shape in the result."""
-        v, w = self.value(x), self.weights(weight, what)
+        v, w = self.factor(self.value(x)), self.weights(weight, what)
         b = None if bias is None else self.weights(bias, what).reshape(column)
         with torch.no_grad():
             wide, used = w.abs(), (w != 0).double()

@@ -228,7 +228,8 @@ class BoundArithmetic(LinearBounds):
         rad = (slope + known.bend * v.rad + torch.where(near, known.jump, 0.0)) * v.rad + step
         rad = rad.clamp_max(span) + own(16, size)
         reach = size + (rad + err if not self.running else 0) + (v.computed_radius if known.wide else 0)
-        local = self.rounded(reach, FUNCTION_UNITS)
+        # x·σ(x) and its kin underflow in σ(x) already, and eˣ overflows where the quotient by it need not be so small.
+        local = self.rounded(reach, FUNCTION_UNITS) + FUNCTION_UNITS * self.precision.smallest * v.reach
         return Raw(mid, rad, err, local, beyond.clamp_max(2 * span))
 
     def _steep(self, name: str, x: Any) -> Raw:

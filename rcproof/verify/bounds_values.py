@@ -2,12 +2,14 @@
 
 For every element of every tensor a **bound** carries where the exact value lies, m ± r, and e ≥ |computed − exact|. The
 rules are those of T12 (:mod:`rcproof.symbolic.rounding`), with n counted element by element: adding a zero rounds
-nothing. Three kinds, from the loosest to the tightest:
+nothing. Four kinds, from the loosest to the tightest:
 
 - **box**: before anything is run, for all inputs of a box;
 - **input**: for one input, whatever the order in which sums are taken;
 - **run**: for one run. Each step's own rounding is measured: its result, against the same step done exactly
-  on the numbers it was given. Errors that were made are then carried to the output with all signs against us.
+  on the numbers it was given. Errors that were made are then carried to the output with all signs against us;
+- **pair**: for the runs of two networks. As before, but of steps that both take only the difference of their roundings
+  is carried: what both round alike cancels. See :mod:`rcproof.verify.bounds_pairs`.
 
 **To the output.** Bounds of layer after layer grow like Σ|w|, since every rule forgets signs. Where one input is given,
 the errors are also pulled back: with J the derivative of the output by what a step returns,
@@ -20,7 +22,7 @@ The bounds are themselves computed in float64, and taken outward: see ``OUTWARD`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +38,9 @@ from rcproof.verify.precision import Precision, cut_to_tf32
 #: computed is enlarged by more.
 OUTWARD = 1 + 2**-30
 HALF_ULP = 2.0**-53
+#: Of one network, and of two.
 KINDS = ("box", "input", "run")
+PAIR_KINDS = (*KINDS, "pair")
 
 
 @dataclass(eq=False)
@@ -93,6 +97,19 @@ class Raw:
     steps: float = 1.0
 
 
+@dataclass(eq=False)
+class Rounding:
+    """What one step of a run rounded: computed − exact is within ``lost`` ± ``unsure``, both in float64.
+
+    ``factor``: of a product, what was multiplied with the weights, as the arithmetic reads it.
+    """
+
+    name: str
+    lost: Tensor
+    unsure: Tensor
+    factor: Tensor | None = None
+
+
 def own(n: Tensor | float, size: Tensor) -> Tensor:
     """What our own float64 arithmetic can lose in a sum of n products whose sizes add up to ``size``."""
     return (torch.as_tensor(n, dtype=torch.float64) + 4) * HALF_ULP * OUTWARD * size
@@ -105,20 +122,29 @@ class Bounding(Arithmetic):
         precision: of the network's arithmetic; the network is to be in its dtype.
         kind: one of ``KINDS``.
         pull_back: keep what is needed to pull errors back from outputs; not for a box.
+        given: roundings that count as part of the exact function, by the place of their step in ``roundings``.
+        fixed: where the factor of a product counts as a constant of the exact function, what was read in the run.
 
     Attributes:
         excess: the largest rounding measured, as a share of what the model allows for it (in a run), and where.
+        roundings: of every step of a run, in order.
     """
 
     what = "the rounding bounds"
 
-    def __init__(self, precision: Precision, kind: str, pull_back: bool = True) -> None:
+    def __init__(
+        self, precision: Precision, kind: str, pull_back: bool = True, given: Mapping[int, Rounding] | None = None,
+        fixed: Mapping[int, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(precision.dtype)
         self.precision, self.kind = precision, kind
         self.pull_back = pull_back and kind != "box"
         self.sources: list[tuple[Tensor, Tensor]] = []
         self.steps = 0.0
         self.excess, self.excess_at = 0.0, ""
+        self.roundings: list[Rounding] = []
+        self.given, self.fixed = given or {}, fixed or {}
+        self._factor: Tensor | None = None
         self._exact = ExactArithmetic(root_bits=256)
 
     # -- values ------------------------------------------------------------------------------------
@@ -199,15 +225,37 @@ class Bounding(Arithmetic):
         if not self.running:
             return None, raw.local
         computed = self._computed(func, name, args, kwargs)
-        found = (computed.double() - raw.mid.detach()).abs()
+        lost = computed.double() - raw.mid.detach()
         exact = self._exact_step(name, args, kwargs) if self.precision.unit <= HALF_ULP else None
         if exact is None:
-            self._compare_with_model(name, found - raw.rad, raw.local)
-            return computed, found + raw.rad
-        lost = torch.from_numpy(abs((exact.numbers - Numbers.of(computed.double().numpy())).floats())) * OUTWARD
-        self._compare_with_model(name, lost, raw.local * OUTWARD)
+            self._compare_with_model(name, lost.abs() - raw.rad, raw.local)
+            return computed, self._counted(name, lost, raw.rad)
+        lost = torch.from_numpy((Numbers.of(computed.double().numpy()) - exact.numbers).floats())
+        self._compare_with_model(name, lost.abs() * OUTWARD, raw.local * OUTWARD)
         # The exact step takes a root of batch norm to 256 bits; the last term is more than what that leaves out.
-        return computed, lost + raw.local * 2**-60
+        return computed, self._counted(name, lost, raw.local * 2**-60)
+
+    def _counted(self, name: str, lost: Tensor, unsure: Tensor) -> Tensor:
+        """A bound on the rounding of one step that was found to be ``lost`` ± ``unsure``, less what is given."""
+        # The subtraction that found it rounds as well, unless there was nothing to find.
+        unsure = torch.where((lost != 0) | (unsure > 0), unsure + lost.abs() * 2.0**-49 + 2.0**-1021, 0.0)
+        self.roundings.append(Rounding(name, lost, unsure, self._factor))
+        self._factor = None
+        given = self.given.get(len(self.roundings) - 1)
+        if given is not None:
+            lost, unsure = lost - given.lost, unsure + given.unsure
+        return lost.abs() * OUTWARD + unsure
+
+    def factor(self, v: Bound) -> Bound:
+        """What a product is to read of a value that it is given."""
+        if v.computed is None:
+            return v
+        self._factor = cut_to_tf32(v.computed) if self.precision.factors else v.computed
+        fixed = self.fixed.get(len(self.roundings))
+        if fixed is None:
+            return v
+        read = self._factor.double()
+        return replace(v, mid=torch.where(fixed, read, v.mid), err=torch.where(fixed, 0.0, v.err))
 
     def _compare_with_model(self, name: str, found: Tensor, allowed: Tensor) -> None:
         share = torch.where(found > 0, found / allowed.clamp_min(1e-300), 0.0)

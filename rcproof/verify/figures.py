@@ -12,8 +12,13 @@ from rcproof.errors import RcproofError
 if TYPE_CHECKING:
     from rcproof.verify.bounds import BoundsFound
 
-_COLOURS = {"box": "#9467bd", "input": "#ff7f0e", "run": "#1f77b4"}
-_WHAT = {"box": "before the run, all inputs", "input": "this input, any order of sums", "run": "this run"}
+_COLOURS = {"box": "#9467bd", "input": "#ff7f0e", "run": "#1f77b4", "pair": "#2ca02c"}
+_WHAT = {
+    "box": "before the run, all inputs",
+    "input": "this input, any order of sums",
+    "run": "each run",
+    "pair": "both runs, less what they share",
+}
 
 
 def differences_figure(found: Sequence[BoundsFound]) -> Any:

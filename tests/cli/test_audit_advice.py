@@ -46,6 +46,9 @@ def test_the_command_advised_works(plain: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     before = run_json("audit", plain, "--n", 20)
     words = shlex.split(before["advice"]["command"])
+    assert len(before["advice"]["command"]) > 60
+    monkeypatch.setattr("rcproof.cli.common.WIDTH", 60)  # a command is not broken: it is to be copied
+    assert before["advice"]["command"] in run("audit", plain, "--n", 4).stdout
     assert words[:2] == ["rcproof", "convert"]
     assert run(*words[1:]).exit_code == 0
     after = run_json("audit", words[-1], "--n", 20)

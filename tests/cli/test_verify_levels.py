@@ -53,7 +53,7 @@ def test_bounds(source: Path, converted: Path) -> None:
     options = ["--level", "bounds", "--precision", "float32", "--precision", "bfloat16"]
     data = run_json("verify", source, converted, *options)
     assert [b["precision"] for b in data["bounds"]] == ["float32", "bfloat16"]
-    assert set(data["bounds"][0]["tightness"]) == {"box", "input", "run"}
+    assert set(data["bounds"][0]["tightness"]) == {"box", "input", "run", "pair"}
     assert "samples" not in data["bounds"][0]
     assert "bound over difference, run" in run("verify", source, converted, *options).stdout
 

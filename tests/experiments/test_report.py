@@ -179,6 +179,13 @@ def test_reproduction_beside_the_paper(folder: Path, paper: None) -> None:
     assert row["p_holm"] < 1e-6 and found["order"]["sim_200"]["paper"][0] == "post-hoc"
 
 
+def test_without_the_papers_table(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RCPROOF_DATA", str(tmp_path))
+    found = build_report(folder, tmp_path / "out", with_figures=False)
+    assert any(line.startswith("1. the paper's table is not at hand: data file 'paper/") for line in found["summary"])
+    assert any(line.startswith("2. T9 held in ") for line in found["summary"])
+
+
 def test_gaps_are_of_like_labels() -> None:
     run = made("sim_200", "simulated", "rcps", 1, 0.9, 0.5)
     run["metrics"]["train"] |= {"loss": 0.6, "auroc": 0.75, "other_loss": 0.4, "other_auroc": 0.95}

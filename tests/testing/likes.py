@@ -144,3 +144,14 @@ class LikeGreluTracks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.net(x) + self.net(rc(x)).flip(2)) / 2
+
+
+class LikeBpnetLiteBias(nn.Module):
+    """An RC-equivariant model plus a bias model that is trained by itself and not tied."""
+
+    def __init__(self, model: nn.Module, bias: nn.Module) -> None:
+        super().__init__()
+        self.model, self.bias = model, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) + self.bias(x)

@@ -15,7 +15,7 @@ from rcproof.models import build
 from rcproof.testing import ChannelsLast, Contract, check_rc_model
 from rcproof.verify import Report
 from tests.testing import broken
-from tests.testing.likes import LikeGreluTracks
+from tests.testing.likes import LikeBpnetLiteBias, LikeGreluTracks
 
 OUTPUTS = ("reversal", "fixed")
 SHAPES = [(4, 32)]
@@ -104,6 +104,18 @@ def test_broken_models_fail(name: str) -> None:
     outputs = "reversal" if name.startswith("like") else OUTPUTS
     report = contract_of(model, outputs=outputs)
     assert failing(report) == clauses, str(report)
+
+
+def test_a_bias_model_that_is_not_tied_is_found() -> None:
+    """And alone: the same sum with a conjoined bias model keeps the contract."""
+
+    def conjoined() -> nn.Module:
+        return Conjoined(broken.trunk(), outputs="reversal")
+
+    tied = contract_of(lambda: LikeBpnetLiteBias(conjoined(), conjoined()), outputs="reversal")
+    untied = contract_of(lambda: LikeBpnetLiteBias(conjoined(), broken.trunk()), outputs="reversal")
+    assert tied.passed, str(tied)
+    assert "equivariance" in failing(untied), str(untied)
 
 
 def test_misaligned_pooling_shows_at_other_lengths() -> None:

@@ -1,8 +1,9 @@
 """Random pairs of networks in random precisions, and whether their difference ever exceeds its bounds.
 
-    python -m tests.verify.bound_cases --count 10000
+    python -m tests.verify.bound_cases --count 10000 --log cases.jsonl
 
-A case is one network, conjoined and converted, one input and one precision. Prints the figures as JSON.
+A case is one network, conjoined and converted, one input and one precision. Prints the figures as JSON. What was found
+is appended to the log after every network; started again with the same log, it goes on from there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import argparse
 import copy
 import json
 import math
-import time
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,15 +118,21 @@ def random_pair(seed: int) -> tuple[Conjoined, Network, tuple[int, int]]:
     return source, convert(source, ConvertConfig(input_shapes=(shape,), verify=False)).model, shape
 
 
+#: Inputs that run together; and how b runs, in turn: where it runs as a does, nothing differs.
+BATCH = 8
+LAYOUTS = ("stacked", "auto", "stacked", "batched")
+
+
 def random_cases(first: int, networks: int, precisions: tuple[str, ...] = tuple(PRECISIONS)) -> Iterator[BoundsFound]:
-    """For each network and precision, bounds of all three kinds on inputs of three kinds."""
+    """For each network and precision, bounds of all four kinds on eight inputs of one kind."""
     for seed in range(first, first + networks):
         source, result, shape = random_pair(seed)
-        kinds = [KINDS[(seed + i) % len(KINDS)] for i in range(3)]
         for index, name in enumerate(precisions):
-            cases = list(draw_inputs([shape], ["reversal"], kinds=kinds, batch=1, seed=seed))
-            layout = ("stacked", "batched", "auto")[(seed + index) % 3]
-            yield check_bounds(source, result, cases, prec=name, layout=layout, pulled=6, seed=seed)
+            kind = KINDS[(seed + index) % len(KINDS)]
+            cases = list(draw_inputs([shape], ["reversal"], kinds=(kind,), batch=BATCH, seed=seed))
+            layout = LAYOUTS[(seed + index) % 4]
+            source.passes = 2 if layout == "batched" else 1  # half as many rows at a time than b has
+            yield check_bounds(source, result, cases, prec=name, layout=layout, pulled=4, seed=seed)
 
 
 def against_exact(seed: int, name: str) -> tuple[float, str]:
@@ -163,37 +172,103 @@ def against_exact(seed: int, name: str) -> tuple[float, str]:
     return worst, where
 
 
-def figures(found: Iterator[BoundsFound], count: int) -> dict[str, object]:
-    """How many cases were run, how many exceeded a bound, and by how much the bounds are larger, by precision."""
-    cases, failed, started = 0, [], time.monotonic()
-    times: dict[str, dict[str, list[float]]] = {}
-    excess: dict[str, float] = {}
-    for one in found:
-        cases += len({s.case for s in one.samples})
-        failed += [f"seed {one.report.seed} {one.precision}: {c}" for c in one.report.failures]
-        for c in one.report.checks:
-            if "within the model" in c.name:
-                excess[one.precision] = max(excess.get(one.precision, 0.0), c.error)
-        for s in one.samples:
-            if math.isfinite(s.tightness):
-                times.setdefault(one.precision, {}).setdefault(s.kind, []).append(s.tightness)
-        if cases >= count:
-            break
-    shown = {
-        name: {kind: {"cases": len(v), "least": min(v), "median": sorted(v)[len(v) // 2]} for kind, v in kinds.items()}
-        for name, kinds in times.items()
+def row(found: BoundsFound) -> dict[str, Any]:
+    """What one network in one precision showed, in plain values."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for s in found.samples:
+        kind = kinds.setdefault(s.kind, {"share": 0.0, "times": []})
+        if math.isfinite(s.tightness):
+            kind["times"].append(s.tightness)
+    excess = 0.0
+    for c in found.report.checks:
+        if "within the model" in c.name:
+            excess = max(excess, c.error)
+        elif (kind := c.name.rpartition(", ")[2]) in kinds:
+            kinds[kind]["share"] = max(kinds[kind]["share"], c.error)
+    names = {s.case for s in found.samples}
+    differing = {s.case for s in found.samples if max(s.observed) > 0}
+    return {
+        "seed": found.report.seed,
+        "precision": found.precision,
+        "cases": BATCH * len(names),
+        "runs": len(names),
+        "differ": len(differing),
+        "paired": found.report.facts.get("paired steps", ""),
+        "exceeded": [str(c) for c in found.report.failures],
+        "excess": excess,
+        "kinds": kinds,
     }
-    seconds = round(time.monotonic() - started, 1)
-    return {"cases": cases, "exceeded": failed, "bound over difference": shown, "excess": excess, "seconds": seconds}
+
+
+def figures(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """How many cases were run, how many exceeded a bound, and by how much bounds are larger, by precision and kind.
+
+    ``largest share``: of a bound that any difference took. ``differ``: batches of eight with any difference at all.
+    """
+    rows = list(rows)
+    shown: dict[str, Any] = {}
+    for name in dict.fromkeys(r["precision"] for r in rows):
+        mine = [r for r in rows if r["precision"] == name]
+        kinds: dict[str, Any] = {}
+        for kind in dict.fromkeys(k for r in mine for k in r["kinds"]):
+            times = sorted(t for r in mine for t in r["kinds"][kind]["times"])
+            kinds[kind] = {
+                "largest share": max(r["kinds"][kind]["share"] for r in mine),
+                "least": times[0] if times else None,
+                "median": times[len(times) // 2] if times else None,
+            }
+        shown[name] = {
+            "cases": sum(r["cases"] for r in mine),
+            "batches": sum(r["runs"] for r in mine),
+            "differ": sum(r["differ"] for r in mine),
+            "rounding over model": max(r["excess"] for r in mine),
+            "bounds": kinds,
+        }
+    exceeded = [f"seed {r['seed']} {r['precision']}: {e}" for r in rows for e in r["exceeded"]]
+    networks = len({r["seed"] for r in rows})
+    return {"cases": sum(r["cases"] for r in rows), "networks": networks, "exceeded": exceeded, "precisions": shown}
+
+
+def logged(log: Path | None) -> list[dict[str, Any]]:
+    """The rows of whole networks in a log; a line or network that was cut short is dropped from the file."""
+    if log is None or not log.exists():
+        return []
+    rows = []
+    for line in log.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    found = [r for r in rows if sum(other["seed"] == r["seed"] for other in rows) == len(PRECISIONS)]
+    part = log.with_name(f"{log.name}.part")
+    part.write_text("".join(json.dumps(r) + "\n" for r in found))
+    part.replace(log)
+    return found
+
+
+def gathered(count: int, first: int, log: Path | None) -> list[dict[str, Any]]:
+    """The rows of as many networks as make ``count`` cases, those in the log first."""
+    rows = [r for r in logged(log) if r["seed"] >= first]
+    seed = max((r["seed"] + 1 for r in rows), default=first)
+    cases = sum(r["cases"] for r in rows)
+    while cases < count:
+        new = [row(found) for found in random_cases(seed, 1)]
+        if log is not None:
+            with log.open("a") as file:
+                file.write("".join(json.dumps(r) + "\n" for r in new))
+        rows, seed, cases = rows + new, seed + 1, cases + sum(r["cases"] for r in new)
+        print(f"{cases} cases, {sum(len(r['exceeded']) for r in rows)} exceeded", file=sys.stderr, flush=True)
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--log", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(figures(random_cases(options.first, options.count), options.count), indent=1))
+    print(json.dumps(figures(gathered(options.count, options.first, options.log)), indent=1))
 
 
 if __name__ == "__main__":

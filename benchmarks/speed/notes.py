@@ -30,7 +30,7 @@ RIVALS = {
 
 SCALING = {
     "length": "Calls cost more than work below some 4 000 positions, so the line starts flat. It ends steeper than "
-    "straight: at 1 Mb one activation of one strand is 64 MiB, out of cache, and glibc maps such blocks anew each time.",
+    "straight: at 1 Mb one activation of a strand is 64 MiB, out of cache, and glibc maps such blocks anew each time.",
     "filters": "Products grow with the square, relu and sums with the first power; below 16 filters a vector register "
     "is not full, so time grows more slowly, and reaches the square only at the end.",
     "dilated_layers": "A line with an offset: the first convolution and the profile head are there at every depth, and "
@@ -52,15 +52,17 @@ _CALLS = (
 MISSES: dict[str, str] = {
     "converted.forward": _CALLS,
     "coupled.forward": _CALLS,
-    "converted.step": _CALLS + " The simulated net at batch 1024 has one convolution, so nothing is gained by layout; "
-    "its tensors are mapped anew by the allocator in all forms.",
+    "converted.step": _CALLS
+    + " The simulated net at batch 1024 has one convolution, so nothing is gained by layout; its tensors are mapped "
+    "anew by the allocator in all forms.",
     "peers.rcproof, coupled.step": "With kernels of 3 a training step is not faster channels last, so what is left is "
     "the tying and its gradient, 2 to 5 % at batch 2. Next: one autograd function that ties, convolves and folds back.",
     "coupled.step": "At batch 1 the tied weights, their gradients and pooled statistics are some sixty small "
     "operations in 2.5 ms; larger batches are below 1. Next: one autograd function that ties, convolves and folds the "
     "gradient back.",
-    "converted.memory": "Forward: met in every cell. Training: with gradients and batch norm in train mode all rows run at once (T10), where two passes hold "
-    "one strand at a time and compute another function. Next: statistics in one pass, the rest in pieces.",
+    "converted.memory": "Forward: met in every cell. Training: with batch norm in train mode all rows run at once "
+    "(T10); two passes hold one strand at a time, and compute another function. What else is above are all rows at "
+    "once, too. Next: statistics in one pass, the rest in pieces.",
     "conversion.unchecked": "Both networks are hashed (sha256) and the source runs once on a random example to know "
     "every shape. Next: shapes on the meta device where every layer has them.",
     "conversion.checked": "The check runs both networks in float64, with gradients, on every kind of input: twice the "

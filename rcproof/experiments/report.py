@@ -252,7 +252,7 @@ def _movement_part(rows: Rows) -> list[str]:
         return []
     lines = [[r["task"], r["strategy"], r["weights"], r["layer"], r["n"], _cell_of(r["cross"], r["cross_sd"]),
               _cell_of(r["own"], r["own_sd"])] for r in rows]  # fmt: skip
-    head = ["task", "strategy", "weights", "layer", "n", "cross-strand |B| / |A₀|", "own |A − A₀| / |A₀|"]
+    head = ["task", "strategy", "weights", "layer", "n", "cross-strand ‖B‖ / ‖A₀‖", "own ‖A − A₀‖ / ‖A₀‖"]
     return ["## How far the weights of the warm start moved", "", *_table(head, lines)]
 
 

@@ -120,12 +120,16 @@ def test_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
     assert checkpoint(run, SIMULATED, folder) != checkpoint(run, other, folder)
 
 
+def heeding() -> None:
+    """A process whose parents ignore interrupts, as in the background of a script, would ignore them too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def launch(folder: Path, seeds: str, jobs: int, cache: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RCPROOF_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", SWEEP, str(folder), seeds, str(jobs)], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heeding,
     )  # fmt: skip
 
 

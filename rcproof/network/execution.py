@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rcproof.network.inplace import Rewriter
 from rcproof.network.pieces import Pieces, find_pieces
-from rcproof.network.plan import STACKED, Key, Step, collect, fill
+from rcproof.network.plan import STACKED, Key, Step, collect, fill, last_uses
 from rcproof.nn.base import TiedLayer, closed_to_stacked, to_batched, to_stacked
 from rcproof.nn.conv import RCPSConv1d
 from rcproof.nn.derived import prefers_channels_last, slow_backward
@@ -219,21 +219,6 @@ def _tensor(network: nn.Module, path: str) -> Tensor:
     from rcproof.network.network import find_tensor
 
     return find_tensor(network, path)
-
-
-def last_uses(steps: Sequence[Step], keep: set[str]) -> list[list[str]]:
-    """For each step the keys that nobody reads after it, in this order of the steps."""
-    seen, found = set(keep), []
-    for step in reversed(steps):
-        used: list[str] = []
-        collect(step.args, used)
-        collect(step.kwargs, used)
-        last = [k for k in dict.fromkeys(used) if k not in seen and not k.startswith("input:")]
-        seen.update(used)
-        if step.key not in seen:
-            last.append(step.key)
-        found.append(last)
-    return found[::-1]
 
 
 def layer_of(target: Any) -> nn.Module | None:

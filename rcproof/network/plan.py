@@ -6,6 +6,7 @@ or ``name@plain`` (merged, or free of the input). Switches are steps of their ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -218,7 +219,13 @@ def compile_plan(graph: Graph, network: nn.Module, layout: str) -> list[Step]:
 
 def free_early(steps: list[Step], keep: set[str]) -> None:
     """Mark on each step the values nobody reads after it, so that memory is what a plain network needs."""
-    seen: set[str] = set(keep)
+    for step, last in zip(steps, last_uses(steps, keep), strict=True):
+        step.last_uses = tuple(last)
+
+
+def last_uses(steps: Sequence[Step], keep: set[str]) -> list[list[str]]:
+    """For each step the keys that nobody reads after it, in this order of the steps."""
+    seen, found = set(keep), []
     for step in reversed(steps):
         used: list[str] = []
         collect(step.args, used)
@@ -227,7 +234,8 @@ def free_early(steps: list[Step], keep: set[str]) -> None:
         seen.update(used)
         if step.key not in seen:
             last.append(step.key)
-        step.last_uses = tuple(last)
+        found.append(last)
+    return found[::-1]
 
 
 def collect(value: Any, found: list[str]) -> None:

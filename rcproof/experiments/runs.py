@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 import rcproof
 from rcproof.errors import RcproofError
+from rcproof.experiments import fused
 from rcproof.experiments.dataset import SPLITS, Data
 from rcproof.experiments.registry import cache_folder
 from rcproof.experiments.scores import both_strands, mean_of, predict
@@ -322,8 +323,9 @@ def read(path: Path) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide a result."""
-    return {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}}
+    """Of Python and of the packages that decide a result; of numba only where it runs the training steps."""
+    packages = (*PACKAGES, "numba") if fused.AVAILABLE else PACKAGES
+    return {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}}
 
 
 @cache

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rcproof.experiments import fused
 from rcproof.experiments.dataset import Action, Split
 from rcproof.strand import rc
 
@@ -16,8 +17,13 @@ from rcproof.strand import rc
 EVALUATION_BATCH = 500
 
 
-def predict(model: nn.Module, split: Split, batch: int = EVALUATION_BATCH, reverse: Action | None = None) -> Any:
-    """A network's answers for a split, in eval mode; with ``reverse``, those that it gives for the other strand."""
+def predict(
+    model: nn.Module, split: Split, batch: int = EVALUATION_BATCH, reverse: Action | None = None, fast: bool = False
+) -> Any:
+    """A network's answers for a split, in eval mode; with ``reverse``, those that it gives for the other strand.
+
+    ``fast`` runs it as it is trained (:mod:`rcproof.experiments.fused`), which changes rounding only.
+    """
     was = model.training
     model.eval()
     parts = []
@@ -26,7 +32,7 @@ def predict(model: nn.Module, split: Split, batch: int = EVALUATION_BATCH, rever
             inputs, targets = split.rows(slice(begin, begin + batch))
             if reverse is not None:
                 inputs, _ = reverse(inputs, targets)
-            parts.append(model(*inputs))
+            parts.append(fused.run(model, *inputs) if fast else model(*inputs))
     model.train(was)
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)

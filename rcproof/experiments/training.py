@@ -19,8 +19,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
+from rcproof.experiments import fused
 from rcproof.experiments.dataset import Action, Data, Split
 from rcproof.experiments.scores import Objective, predict
+from rcproof.network import Network
 from rcproof.strand import rc
 
 #: How the reverse complements are trained on: ``dataset`` trains on 2N examples an epoch, in random order; ``batch``
@@ -140,7 +142,7 @@ class Learner(lightning.LightningModule):
             turned = self.action(inputs, targets)
             inputs = tuple(torch.cat(pair) for pair in zip(inputs, turned[0], strict=True))
             targets = tuple(torch.cat(pair) for pair in zip(targets, turned[1], strict=True))
-        loss = self.objective.loss(self.model(*inputs), targets)
+        loss = self.objective.loss(fused.run(self.model, *inputs), targets)
         self.total += loss.item() * len(targets[0])
         self.seen += len(targets[0])
         return loss
@@ -151,8 +153,8 @@ class Learner(lightning.LightningModule):
 
     def measure(self, train_loss: float | None) -> dict[str, float]:
         """Append to the curves: mean loss of the batches as they were trained on, and both splits in eval mode."""
-        fit = self.objective.metrics(predict(self.model, self.probe), self.probe)
-        valid = self.objective.metrics(predict(self.model, self.valid), self.valid)
+        fit = self.objective.metrics(predict(self.model, self.probe, fast=True), self.probe)
+        valid = self.objective.metrics(predict(self.model, self.valid, fast=True), self.valid)
         found = {"train_loss": float("nan") if train_loss is None else train_loss}
         found |= {f"fit_{k}": v for k, v in fit.items()} | {f"valid_{k}": v for k, v in valid.items()}
         for name, value in found.items():
@@ -179,6 +181,8 @@ def train(
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     lightning.seed_everything(seed, workers=True, verbose=False)
+    if isinstance(model, Network):
+        model.set_layout("batched" if device == "cpu" else "auto")  # whose functions the fused ones stand for
     data = Data(data.train.to(device), data.valid.to(device), data.test)
     frozen = any(not p.requires_grad for p in model.parameters())
     learner = Learner(model.to(device), objective, settings, action, data, frozen)
@@ -212,6 +216,8 @@ def train(
     last = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(learner.best.weights)
     model.to("cpu").eval()
+    if isinstance(model, Network):
+        model.set_layout("auto")
     epochs = trainer.current_epoch
     return Trained(
         learner.curves, learner.best.epoch, epochs, trainer.global_step, time.perf_counter() - begin,

@@ -15,6 +15,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner, to_batched, to_stacked
 from rcproof.nn.derived import channels_last, convolve, derived, slow_backward
@@ -144,7 +145,7 @@ class RCPSConv1d(TiedLayer):
     def batched(self, s: Tensor, channels_last: bool = False, norm: RCPSBatchNorm1d | None = None) -> Tensor:
         check_channels(s, self.in_channels, (3,), self)
         if self.coupled:
-            s = _interleave(s, partner(s), self.groups)
+            s = with_partner(s, self.groups)
         innermost = channels_last and self.groups == 1 and not slow_backward(s.shape[0], self.out_channels)
         weight, bias = self._own(innermost, norm)
         return self._conv(s, weight, bias, self.groups, self.margins())
@@ -274,7 +275,7 @@ class RCPSConvTranspose1d(TiedLayer):
     def batched(self, s: Tensor) -> Tensor:
         check_channels(s, self.in_channels, (3,), self)
         if self.coupled:
-            s = _interleave(s, partner(s), self.groups)
+            s = with_partner(s, self.groups)
         return self._conv(s, self.weight, self.bias, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -300,6 +301,13 @@ class RCPSConvTranspose1d(TiedLayer):
             "coupled": self.coupled,
             "source": None if self.source is None else str(self.source),
         }
+
+
+def with_partner(s: Tensor, groups: int = 1) -> Tensor:
+    """What a coupled layer reads, batched: each strand with the other one in its direction. Modes may override it."""
+    if isinstance(s, Tensor) and has_torch_function_unary(s):
+        return handle_torch_function(with_partner, (s,), s, groups)
+    return _interleave(s, partner(s), groups)
 
 
 def _interleave(own: Tensor, other: Tensor, groups: int) -> Tensor:

@@ -1,0 +1,169 @@
+"""Loops over channels-last arrays that torch has no one operation for, compiled by numba.
+
+Arrays are float32 and C-contiguous: activations (N, L, C), channel vectors (C,). Sums over many rows are made in
+float32 over blocks that fit the cache and joined in float64, so they are at least as exact as torch's.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+_jit = numba.njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, boundscheck=False, error_model="numpy")
+
+#: Rows of a block of sums.
+BLOCK = 128
+
+
+@_jit
+def moments(z, mean, square):
+    """Mean and mean squared deviation (C,) float64 of rows (M, C): block by block, joined by Chan's formula."""
+    rows, channels = z.shape
+    small, apart = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    mean[:], square[:] = 0.0, 0.0
+    for begin in range(0, rows, BLOCK):
+        end = min(rows, begin + BLOCK)
+        count = end - begin
+        small[:] = 0
+        for i in range(begin, end):
+            for c in range(channels):
+                small[c] += z[i, c]
+        for c in range(channels):
+            small[c] /= np.float32(count)
+        apart[:] = 0
+        for i in range(begin, end):
+            for c in range(channels):
+                d = z[i, c] - small[c]
+                apart[c] += d * d
+        for c in range(channels):
+            away = small[c] - mean[c]
+            mean[c] += away * count / end
+            square[c] += apart[c] + away * away * begin * count / end
+    for c in range(channels):
+        square[c] /= rows
+
+
+@_jit
+def affine_relu(z, scale, shift, y):
+    """y = max(0, scale·z + shift), rows (M, C)."""
+    zero = np.float32(0)
+    for i in range(z.shape[0]):
+        for c in range(z.shape[1]):
+            y[i, c] = max(zero, scale[c] * z[i, c] + shift[c])
+
+
+@_jit
+def affine_relu_sums(z, y, dy, mean, plain, crossed):
+    """Of the gradient g behind the relu, Σ g and Σ g·(z − mean) (C,) float64."""
+    rows, channels = z.shape
+    zero = np.float32(0)
+    one, two = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    plain[:], crossed[:] = 0.0, 0.0
+    for begin in range(0, rows, BLOCK):
+        one[:], two[:] = 0, 0
+        for i in range(begin, min(rows, begin + BLOCK)):
+            for c in range(channels):
+                g = dy[i, c] if y[i, c] > zero else zero
+                one[c] += g
+                two[c] += g * (z[i, c] - mean[c])
+        for c in range(channels):
+            plain[c] += one[c]
+            crossed[c] += two[c]
+
+
+@_jit
+def affine_relu_back(z, y, dy, own, constant, slope, dz):
+    """dz = own·g + constant + slope·z, (N, L, C), with g the gradient behind the relu; dz may be longer than z."""
+    zero = np.float32(0)
+    for n in range(z.shape[0]):
+        for i in range(z.shape[1]):
+            for c in range(z.shape[2]):
+                g = dy[n, i, c] if y[n, i, c] > zero else zero
+                dz[n, i, c] = own[c] * g + constant[c] + slope[c] * z[n, i, c]
+
+
+@_jit
+def extremes(z, sign, size, stride, top, where):
+    """Of z (N, L, C) in windows, the largest sign·z: as z (N, P, C), and at which position (the first of equals)."""
+    count, _, channels = z.shape
+    best, place = np.empty(channels, np.float32), np.empty(channels, np.int32)
+    for n in range(count):
+        for p in range(top.shape[1]):
+            begin = p * stride
+            for c in range(channels):
+                best[c] = sign[c] * z[n, begin, c]
+                place[c] = begin
+            for i in range(begin + 1, begin + size):
+                position = np.int32(i)
+                for c in range(channels):
+                    v = sign[c] * z[n, i, c]
+                    higher = v > best[c]
+                    best[c] = v if higher else best[c]
+                    place[c] = position if higher else place[c]
+            for c in range(channels):
+                top[n, p, c] = sign[c] * best[c]
+                where[n, p, c] = place[c]
+
+
+@_jit
+def extremes_back(z, where, g, own, constant, slope, dz):
+    """dz = constant + slope·z, and own·g where the extremes are: g (N, P, C). dz may be longer than z."""
+    count, length, channels = z.shape
+    for n in range(count):
+        for i in range(length):
+            for c in range(channels):
+                dz[n, i, c] = constant[c] + slope[c] * z[n, i, c]
+        for p in range(where.shape[1]):
+            for c in range(channels):
+                dz[n, where[n, p, c], c] += own[c] * g[n, p, c]
+
+
+@_jit
+def diagonals(z, bias, y):
+    """y[n, o, t] = bias[o] + Σ_k z[n, o, k, t + k·dilation], where dilation = (L − L′) / (K − 1)."""
+    count, channels, taps, length = z.shape
+    dilation = (length - y.shape[2]) // max(1, taps - 1)
+    for n in range(count):
+        for o in range(channels):
+            y[n, o, :] = bias[o]
+            for k in range(taps):
+                for t in range(y.shape[2]):
+                    y[n, o, t] += z[n, o, k, t + k * dilation]
+
+
+@_jit
+def diagonals_back(dy, z):
+    """z[n, o, k, t + k·dilation] = dy[n, o, t], and zero elsewhere."""
+    count, channels, taps, length = z.shape
+    dilation = (length - dy.shape[2]) // max(1, taps - 1)
+    z[:] = 0
+    for n in range(count):
+        for o in range(channels):
+            for k in range(taps):
+                for t in range(dy.shape[2]):
+                    z[n, o, k, t + k * dilation] = dy[n, o, t]
+
+
+@_jit
+def partners(s, out):
+    """out (2N, L, 2C): every row of s (2N, L, C), and beside it that of the other strand, reversed."""
+    count, length, channels = s.shape
+    half = count // 2
+    for n in range(count):
+        other = n + half if n < half else n - half
+        for i in range(length):
+            for c in range(channels):
+                out[n, i, c] = s[n, i, c]
+                out[n, i, channels + c] = s[other, length - 1 - i, channels - 1 - c]
+
+
+@_jit
+def partners_back(g, ds):
+    """The transpose of :func:`partners`."""
+    count, length, channels = ds.shape
+    half = count // 2
+    for n in range(count):
+        other = n + half if n < half else n - half
+        for i in range(length):
+            for c in range(channels):
+                ds[n, i, c] = g[n, i, c] + g[other, length - 1 - i, 2 * channels - 1 - c]

@@ -82,7 +82,7 @@ class Task:
 #: trained to the end, we stop as in the simulated tasks.
 BINARY_SETTINGS = Settings(batch=100, epochs=160, augment="batch")
 PROFILE_SETTINGS = Settings(batch=64, epochs=200, augment="batch")
-BPNET = {"filters": 32, "dilated_layers": 6}
+BPNET = {"filters": 16, "dilated_layers": 6}
 
 
 def _simulated(length: int) -> Task:

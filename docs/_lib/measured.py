@@ -14,6 +14,8 @@ from IPython.display import HTML, Markdown, display
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 #: What says how good a strategy is: the first of these that a set's scores have.
 METRICS = ("auroc", "profile_nll")
+#: With fewer seeds no test can tell strategies apart, whatever they do.
+FEWEST = 5
 
 
 #: What the experiments' figures show, by their names.
@@ -171,16 +173,20 @@ def decision_guide() -> None:
         )
         return
     for guide in guides:
-        rows = [
-            [task, row["metric"], row["best"], row["seeds"], ", ".join(row["not_told_from_best"]) or "none"]
-            for task, row in guide["tasks"].items()
-        ]
-        display(table(["task", "metric", "best", "seeds", "not told from the best"], rows, numbers=[3]))
+        rows = [_choice(task, row) for task, row in guide["tasks"].items()]
+        display(table(["task", "metric", "seeds", "highest mean", "not told from it"], rows, numbers=[2]))
     display(
         Markdown(
-            "*Not told from the best*: with the seeds there are, the difference may be chance; one seed tells nothing."
+            f"*Not told from it*: with the seeds there are, the difference may be chance. Of fewer than {FEWEST} seeds "
+            "nothing is said."
         )
     )
+
+
+def _choice(task: str, row: dict[str, Any]) -> list[Any]:
+    few = row["seeds"] < FEWEST
+    others = "–" if few else ", ".join(row["not_told_from_best"]) or "none"
+    return [task, row["metric"], row["seeds"], "too few seeds" if few else row["best"], others]
 
 
 def speed() -> None:

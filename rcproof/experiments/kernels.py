@@ -149,12 +149,16 @@ def partners(s, out):
     """out (2N, L, 2C): every row of s (2N, L, C), and beside it that of the other strand, reversed."""
     count, length, channels = s.shape
     half = count // 2
+    row = np.empty(channels, np.float32)  # read and written apart, which compiles to vectors
     for n in range(count):
         other = n + half if n < half else n - half
         for i in range(length):
             for c in range(channels):
+                row[c] = s[other, length - 1 - i, channels - 1 - c]
+            for c in range(channels):
                 out[n, i, c] = s[n, i, c]
-                out[n, i, channels + c] = s[other, length - 1 - i, channels - 1 - c]
+            for c in range(channels):
+                out[n, i, channels + c] = row[c]
 
 
 @_jit

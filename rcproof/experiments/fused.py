@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rcproof.errors import RcproofError
-from rcproof.nn.conv import with_partner
+from rcproof.nn.conv import joining
 
 if AVAILABLE := importlib.util.find_spec("numba") is not None:
     from rcproof.experiments.stages import (
@@ -53,7 +53,7 @@ def run(model: nn.Module, *inputs: Tensor) -> Any:
     """``model(*inputs)``, computed in this way; answers are a tensor or a tuple of tensors."""
     if not AVAILABLE:
         return model(*inputs)
-    with _Fused():
+    with joining(_with_partner), _Fused():
         answers = model(*inputs)
     return _resolved(answers)
 
@@ -214,7 +214,6 @@ _HANDLERS: dict[Any, Callable[..., Tensor | None]] = {
     F.relu: _relu,
     F.max_pool1d: _max_pool1d,
     torch.cat: _cat,
-    with_partner: _with_partner,
     Tensor.__getitem__: _getitem,
 }
 _ATTRIBUTES = {

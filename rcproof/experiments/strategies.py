@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -228,6 +229,12 @@ def movement(before: dict[str, Tensor], model: nn.Module) -> dict[str, dict[str,
 
 def equal_width(kind: str, name: str, sizes: dict[str, Any]) -> int:
     """The number of filters with which ``name`` has as nearly as it can the parameters of ``cj-rcps-all``."""
+    return _equal_width(kind, name, tuple(sorted(sizes.items())))
+
+
+@cache  # every width of a network is built, for every seed of a sweep anew without
+def _equal_width(kind: str, name: str, items: tuple[tuple[str, Any], ...]) -> int:
+    sizes = dict(items)
     wanted = parameters(build(kind, "cj-rcps-all", **sizes))
     width = sizes.get("filters", TASKS[kind]().config()["filters"])
     counts = {f: parameters(build(kind, name, **{**sizes, "filters": f})) for f in range(max(1, width // 2), width + 1)}

@@ -9,13 +9,13 @@ channels is convolved with the mirrored padding and offset r.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from rcproof.nn.base import TiedLayer, check_channels, closed_source, halves, partner, to_batched, to_stacked
 from rcproof.nn.derived import channels_last, convolve, derived, slow_backward
@@ -304,10 +304,24 @@ class RCPSConvTranspose1d(TiedLayer):
 
 
 def with_partner(s: Tensor, groups: int = 1) -> Tensor:
-    """What a coupled layer reads, batched: each strand with the other one in its direction. Modes may override it."""
-    if isinstance(s, Tensor) and has_torch_function_unary(s):
-        return handle_torch_function(with_partner, (s,), s, groups)
+    """What a coupled layer reads, batched: each strand with the other one in its direction."""
+    if _JOIN and (found := _JOIN[-1](s, groups)) is not None:
+        return found
     return _interleave(s, partner(s), groups)
+
+
+#: Innermost last: other ways to do it, which return None where they do not apply.
+_JOIN: list[Callable[[Tensor, int], Tensor | None]] = []
+
+
+@contextmanager
+def joining(way: Callable[[Tensor, int], Tensor | None]) -> Iterator[None]:
+    """Within the block :func:`with_partner` is done in this way; the same up to rounding. Not for several threads."""
+    _JOIN.append(way)
+    try:
+        yield
+    finally:
+        _JOIN.pop()
 
 
 def _interleave(own: Tensor, other: Tensor, groups: int) -> Tensor:

@@ -188,7 +188,7 @@ def test_coupling_path_of_the_binary_net() -> None:
     }
 
 
-@pytest.mark.parametrize(("kind", "sizes"), [("binary", {"length": 400}), ("profile", {"filters": 32, "n_control": 0})])
+@pytest.mark.parametrize(("kind", "sizes"), [("binary", {"length": 400}), ("profile", {"filters": 12, "n_control": 0})])
 def test_equal_parameters(kind: str, sizes: dict[str, Any]) -> None:
     wanted = parameters(build(kind, "cj-rcps-all", **sizes))
     for name in ("rcps", "cj-rcps-early", "cj-rcps-later"):

@@ -235,9 +235,11 @@ def test_paper(make, prec: str) -> None:  # type: ignore[no-untyped-def]
     assert found.report.passed, str(found.report)
     kind = "pair" if prec in ("tf32", "bfloat16") else "run"
     samples = [s for s in found.samples if s.kind == kind]
-    assert max(max(s.bound) for s in samples) <= 1000 * max(max(s.observed) for s in samples), samples
+    # On some processors both networks round alike in every example; then the bound is measured by one rounding of 1.
+    least = {"float32": 2.0**-24, "float64": 2.0**-53}.get(prec, 0.0)
+    assert max(max(s.bound) for s in samples) <= 1000 * max(least, *(max(s.observed) for s in samples)), samples
     if prec != "tf32":  # whose heads of scalars can differ by much less than their factors are cut by
-        assert all(max(s.bound) <= 1000 * max(s.observed) for s in samples), samples
+        assert all(max(s.bound) <= 1000 * max(least, *s.observed) for s in samples), samples
 
 
 # -- pairs of runs ---------------------------------------------------------------------------------------------

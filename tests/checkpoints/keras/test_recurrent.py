@@ -31,7 +31,7 @@ ONE_WAY: list[tuple[str, dict[str, Any]]] = [
     ("LSTM", {"return_sequences": True, "recurrent_activation": "hard_sigmoid"}),
     ("LSTM", {"use_bias": False, "activation": "softsign", "unit_forget_bias": False}),
     ("LSTM", {"return_sequences": True, "go_backwards": True, "dropout": 0.5, "recurrent_dropout": 0.5}),
-    ("LSTM", {"activation": "silu", "recurrent_activation": "softplus"}),
+    ("LSTM", {"activation": "softplus", "recurrent_activation": "softsign"}),
     ("GRU", {"return_sequences": True}),
     ("GRU", {"reset_after": False, "return_sequences": True, "go_backwards": True}),
     ("GRU", {"recurrent_activation": "hard_sigmoid", "activation": "relu"}),

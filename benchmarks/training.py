@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rcproof.experiments import fused
+from rcproof.experiments.profile import FLANK
 from rcproof.experiments.scores import Labels, Objective, Profiles
 from rcproof.experiments.strategies import network, strategy
 from rcproof.experiments.tasks import TASKS, Task
@@ -36,7 +37,7 @@ def batch_of(task: Task) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     dna = nn.functional.one_hot(torch.randint(0, 4, (rows, length)), 4).float().transpose(1, 2).contiguous()
     if task.kind != "profile":
         return (dna,), (torch.randint(0, 2, (rows, task.sizes.get("tasks", 1))).float(),)
-    positions = length - 346
+    positions = length - 2 * FLANK
     control = (torch.rand(rows, 1), torch.rand(rows, 2, positions)) if task.sizes["n_control"] else ()
     return (dna, *control), (torch.poisson(torch.rand(rows, 2 if task.stranded else 1, positions)),)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rcproof.experiments import kernels
+from rcproof.nn.derived import channels_last
 
 #: Bytes of a piece of a first convolution's output, and of the products of a convolution to few channels.
 PIECE = 1 << 20
@@ -283,8 +284,7 @@ def innermost(x: Tensor) -> Tensor:
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """``conv1d`` with channels innermost."""
     image = innermost(x).transpose(1, 2).unsqueeze(2)
-    kernel = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(image, kernel, bias, dilation=(1, dilation)).squeeze(2)
+    return F.conv2d(image, channels_last(weight), bias, dilation=(1, dilation)).squeeze(2)
 
 
 def _own(gradient: Tensor, stage: _Stage) -> Array:

@@ -11,6 +11,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -163,6 +164,17 @@ class Learner(lightning.LightningModule):
         return valid
 
 
+@contextmanager
+def _unfilled() -> Iterator[None]:
+    """Deterministic algorithms without their filling of new memory, a tenth of a step; nothing here reads such memory."""
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before
+
+
 def train(
     model: nn.Module,
     data: Data,
@@ -195,7 +207,7 @@ def train(
         )
     batches = Batches(data.train, settings.batch, seed, action if settings.augment == "dataset" else None)
     begin, cpu = time.perf_counter(), time.process_time()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unfilled():
         # Lightning's advice on workers and on logging intervals, which are not for tensors on the device.
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(

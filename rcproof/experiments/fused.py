@@ -8,7 +8,8 @@ run with channels innermost in memory, and
   (the smallest, where the scaling is negative);
 - a first convolution runs in pieces that fit the cache, and the gradient of its weights is made of matrix products
   without copies: every K-th window begins where the last one ends, so one row of K·C numbers is one window;
-- a convolution to a few channels, as a profile head is, multiplies by all taps at once and then sums along diagonals.
+- relu, and the sum with what it skips, are one pass;
+- a convolution to a few channels, as a profile head is, goes window by window, each K·C numbers in a row.
 
 Results are those of the functions up to rounding; the gradient of a bias that batch norm takes away is exactly zero.
 Without numba, on a GPU, and for arguments that are not those of the paper's networks, torch's functions run as they
@@ -34,19 +35,23 @@ if AVAILABLE := importlib.util.find_spec("numba") is not None:
     from rcproof.experiments.stages import (
         Crop,
         FewChannels,
+        FirstConv,
         FirstStage,
         Normed,
         NormStage,
         Relu,
+        SkipRelu,
         Window,
         WithPartner,
         convolve,
     )
 
-#: A convolution from many channels to so few, with so many taps, is made of matrix products.
+#: A first convolution without batch norm reads so few channels.
+LETTERS = 8
+#: A convolution from many channels to so few, with so many taps, goes window by window.
 FEW, MANY, TAPS = 4, 16, 16
 
-_PENDING = "_rcproof_pending"
+_PENDING, _CROPPED = "_rcproof_pending", "_rcproof_cropped"
 
 
 def run(model: nn.Module, *inputs: Tensor) -> Any:
@@ -189,6 +194,22 @@ def _getitem(x: Tensor, key: Any) -> Tensor | None:
         return None
     found = Crop.apply(x, key[2])
     assert isinstance(found, Tensor)
+    start, _, step = key[2].indices(x.shape[2])
+    if step == 1:
+        setattr(found, _CROPPED, (x, start))
+    return found
+
+
+def _add(x: Tensor, y: Any, alpha: Any = 1) -> Tensor | None:
+    waiting = y.__dict__.get(_PENDING) if isinstance(y, Tensor) else None
+    if waiting is None or not waiting.relu or waiting.norm is not None or waiting.found is not None or alpha != 1:
+        return None
+    if not isinstance(x, Tensor) or _CROPPED not in x.__dict__ or x.shape != waiting.shape():
+        return None
+    whole, start = x.__dict__[_CROPPED]
+    z = waiting.x if waiting.conv is None else _convolution(waiting.x, *waiting.conv)
+    found = SkipRelu.apply(whole, z, start)
+    assert isinstance(found, Tensor)
     return found
 
 
@@ -214,6 +235,9 @@ _HANDLERS: dict[Any, Callable[..., Tensor | None]] = {
     F.relu: _relu,
     F.max_pool1d: _max_pool1d,
     torch.cat: _cat,
+    torch.add: _add,
+    Tensor.add: _add,
+    Tensor.__add__: _add,
     Tensor.__getitem__: _getitem,
 }
 _ATTRIBUTES = {
@@ -238,9 +262,13 @@ def _compute(waiting: Pending) -> Tensor:
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    if weight.shape[0] > FEW or weight.shape[1] < MANY or weight.shape[2] < TAPS:
+    if not x.requires_grad and weight.shape[1] <= LETTERS and dilation == 1:
+        found = FirstConv.apply(x, weight, bias)
+        assert isinstance(found, Tensor)
+        return found
+    if weight.shape[0] > FEW or weight.shape[1] < MANY or weight.shape[2] < TAPS or dilation != 1:
         return convolve(x, weight, bias, dilation)
-    found = FewChannels.apply(x, weight, weight.new_zeros(len(weight)) if bias is None else bias, dilation)
+    found = FewChannels.apply(x, weight, weight.new_zeros(len(weight)) if bias is None else bias)
     assert isinstance(found, Tensor)
     return found
 

@@ -119,29 +119,115 @@ def extremes_back(z, where, g, own, constant, slope, dz):
 
 
 @_jit
-def diagonals(z, bias, y):
-    """y[n, o, t] = bias[o] + Σ_k z[n, o, k, t + k·dilation], where dilation = (L − L′) / (K − 1)."""
-    count, channels, taps, length = z.shape
-    dilation = (length - y.shape[2]) // max(1, taps - 1)
+def windows(x, w, bias, y):
+    """y[n, o, t] = bias[o] + Σ_k,c w[o, k, c]·x[n, t + k, c]: a window is K·C numbers in a row, read for four t at once."""
+    count, length, channels = x.shape
+    outputs, taps, _ = w.shape
+    width, positions = taps * channels, y.shape[2]
     for n in range(count):
-        for o in range(channels):
-            y[n, o, :] = bias[o]
-            for k in range(taps):
-                for t in range(y.shape[2]):
-                    y[n, o, t] += z[n, o, k, t + k * dilation]
+        row = x[n].reshape(length * channels)
+        for o in range(outputs):
+            own = w[o].reshape(width)
+            for t in range(0, positions - 3, 4):
+                a = row[t * channels : t * channels + width]
+                b = row[(t + 1) * channels : (t + 1) * channels + width]
+                c = row[(t + 2) * channels : (t + 2) * channels + width]
+                d = row[(t + 3) * channels : (t + 3) * channels + width]
+                p, q, r, s = bias[o], bias[o], bias[o], bias[o]
+                for j in range(width):
+                    p += own[j] * a[j]
+                    q += own[j] * b[j]
+                    r += own[j] * c[j]
+                    s += own[j] * d[j]
+                y[n, o, t], y[n, o, t + 1], y[n, o, t + 2], y[n, o, t + 3] = p, q, r, s
+            for t in range(positions - positions % 4, positions):
+                a, p = row[t * channels : t * channels + width], bias[o]
+                for j in range(width):
+                    p += own[j] * a[j]
+                y[n, o, t] = p
 
 
 @_jit
-def diagonals_back(dy, z):
-    """z[n, o, k, t + k·dilation] = dy[n, o, t], and zero elsewhere."""
-    count, channels, taps, length = z.shape
-    dilation = (length - dy.shape[2]) // max(1, taps - 1)
-    z[:] = 0
+def windows_back(dy, w, dx):
+    """The gradient of :func:`windows` for x, by four positions of dy (N, O, T) at once; dx (N, L, C)."""
+    count, length, channels = dx.shape
+    outputs, taps, _ = w.shape
+    width, positions, margin = taps * channels, dy.shape[2], 3 * channels
+    padded = np.zeros((outputs, width + 2 * margin), np.float32)  # weights between zeros, so that four meet as one
+    for o in range(outputs):
+        padded[o, margin : margin + width] = w[o].reshape(width)
     for n in range(count):
-        for o in range(channels):
-            for k in range(taps):
-                for t in range(dy.shape[2]):
-                    z[n, o, k, t + k * dilation] = dy[n, o, t]
+        row = dx[n].reshape(length * channels)
+        row[:] = 0
+        for o in range(outputs):
+            a, b, c, d = padded[o, margin:], padded[o, 2 * channels :], padded[o, channels:], padded[o]
+            for t in range(0, positions - 3, 4):
+                p, q, r, s = dy[n, o, t], dy[n, o, t + 1], dy[n, o, t + 2], dy[n, o, t + 3]
+                part = row[t * channels : t * channels + width + margin]
+                for j in range(width + margin):
+                    part[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
+            for t in range(positions - positions % 4, positions):
+                p = dy[n, o, t]
+                part = row[t * channels : t * channels + width]
+                for j in range(width):
+                    part[j] += p * a[j]
+
+
+@_jit
+def windows_sums(dy, x, dw):
+    """The gradient of :func:`windows` for the weights, (O, K, C) float64."""
+    count, length, channels = x.shape
+    outputs, taps, _ = dw.shape
+    width, positions = taps * channels, dy.shape[2]
+    own = np.empty(width, np.float32)
+    dw[:] = 0.0
+    for n in range(count):
+        row = x[n].reshape(length * channels)
+        for o in range(outputs):
+            own[:] = 0
+            for t in range(0, positions - 3, 4):
+                a = row[t * channels : t * channels + width]
+                b = row[(t + 1) * channels : (t + 1) * channels + width]
+                c = row[(t + 2) * channels : (t + 2) * channels + width]
+                d = row[(t + 3) * channels : (t + 3) * channels + width]
+                p, q, r, s = dy[n, o, t], dy[n, o, t + 1], dy[n, o, t + 2], dy[n, o, t + 3]
+                for j in range(width):
+                    own[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
+            for t in range(positions - positions % 4, positions):
+                a, p = row[t * channels : t * channels + width], dy[n, o, t]
+                for j in range(width):
+                    own[j] += p * a[j]
+            total = dw[o].reshape(width)
+            for j in range(width):
+                total[j] += own[j]
+
+
+@_jit
+def skip_relu(x, z, start, y):
+    """y = x[:, start : start + L′] + max(0, z), of x (N, L, C) and z (N, L′, C)."""
+    count, length, channels = z.shape
+    zero, width = np.float32(0), length * channels
+    for n in range(count):
+        skipped = x[n, start : start + length].reshape(width)
+        own, out = z[n].reshape(width), y[n].reshape(width)
+        for i in range(width):
+            out[i] = skipped[i] + max(zero, own[i])
+
+
+@_jit
+def skip_relu_back(g, z, start, dx, dz):
+    """The gradient of :func:`skip_relu` for both."""
+    count, length, channels = z.shape
+    zero, width = np.float32(0), length * channels
+    for n in range(count):
+        dx[n, :start] = zero
+        dx[n, start + length :] = zero
+        skipped = dx[n, start : start + length].reshape(width)
+        v, own, out = g[n].reshape(width), z[n].reshape(width), dz[n].reshape(width)
+        for i in range(width):
+            skipped[i] = v[i]
+        for i in range(width):
+            out[i] = v[i] if own[i] > zero else zero
 
 
 @_jit

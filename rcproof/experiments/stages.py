@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from rcproof.experiments import kernels
 from rcproof.nn.derived import channels_last
 
-#: Bytes of a piece of a first convolution's output, and of the products of a convolution to few channels.
+#: Bytes of a piece of a first convolution's output.
 PIECE = 1 << 20
 
 #: Size and stride of max pooling.
@@ -177,8 +177,7 @@ class FirstStage(torch.autograd.Function):
             _kernel_gradient(part, dz, taps, total)
             if not stage.how.training:
                 ones += dz.sum(dim=(0, 1))
-        kernel = total.view(taps, inputs, channels).permute(2, 1, 0).contiguous()
-        return None, kernel, ones if ctx.offset else None, dweight, dbias, None
+        return None, _kernel_of(total, ctx.kernel), ones if ctx.offset else None, dweight, dbias, None
 
 
 def _kernel_gradient(x: Tensor, dz: Tensor, taps: int, total: Tensor) -> None:
@@ -194,39 +193,52 @@ def _kernel_gradient(x: Tensor, dz: Tensor, taps: int, total: Tensor) -> None:
         total.addmm_(windows.t(), rows[first : first + count * taps : taps])
 
 
-class FewChannels(torch.autograd.Function):
-    """``conv1d`` of x (N, C, L) to few channels: products with all taps at once, summed along diagonals."""
+def _kernel_of(total: Tensor, shape: torch.Size) -> Tensor:
+    """(K·A, C) → (C, A, K)."""
+    channels, inputs, taps = shape
+    return total.view(taps, inputs, channels).permute(2, 1, 0).contiguous()
+
+
+class FirstConv(torch.autograd.Function):
+    """``conv1d`` of x (N, A, L), which has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-        x = innermost(x)
-        outputs, inputs, taps = weight.shape
-        matrix = weight.detach().permute(0, 2, 1).reshape(outputs * taps, inputs)
-        y = np.empty((len(x), outputs, x.shape[1] - dilation * (taps - 1)), np.float32)
-        ctx.size = max(1, 4 * PIECE // (4 * outputs * taps * x.shape[1]))
-        for begin in range(0, len(x), ctx.size):
-            part = x[begin : begin + ctx.size]
-            z = torch.matmul(matrix, part.detach().transpose(1, 2)).view(len(part), outputs, taps, x.shape[1])
-            kernels.diagonals(z.numpy(), bias.detach().numpy(), y[begin : begin + ctx.size])
-        ctx.save_for_backward(x, matrix)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.x, ctx.kernel, ctx.offset = innermost(x), weight.shape, bias is not None
+        return convolve(ctx.x.transpose(1, 2), weight, bias, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, dz = ctx.x, innermost(grads[0])
+        channels, inputs, taps = ctx.kernel
+        size = max(1, PIECE // (4 * channels * x.shape[1]))
+        padded, total = x.new_zeros(size, x.shape[1], channels), x.new_zeros(taps * inputs, channels)
+        for begin in range(0, len(x), size):
+            part = dz[begin : begin + size]
+            padded[: len(part), : dz.shape[1]] = part
+            _kernel_gradient(x[begin : begin + size], padded[: len(part)], taps, total)
+        return None, _kernel_of(total, ctx.kernel), dz.sum(dim=(0, 1)) if ctx.offset else None
+
+
+class FewChannels(torch.autograd.Function):
+    """``conv1d`` of x (N, C, L) to few channels, window by window."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        x, w = innermost(x.detach()), innermost(weight.detach())
+        y = np.empty((len(x), len(w), x.shape[1] - w.shape[1] + 1), np.float32)
+        kernels.windows(x.numpy(), w.numpy(), bias.detach().numpy(), y)
+        ctx.save_for_backward(x, w)
         return torch.from_numpy(y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, matrix = ctx.saved_tensors
+        x, w = ctx.saved_tensors
         dy = grads[0].contiguous()
-        outputs, taps = dy.shape[1], len(matrix) // dy.shape[1]
-        dx, total = torch.empty_like(x), torch.zeros_like(matrix)
-        z = x.new_empty(min(len(x), ctx.size), outputs, taps, x.shape[1])
-        for begin in range(0, len(x), ctx.size):
-            part = slice(begin, min(len(x), begin + ctx.size))
-            own = z[: part.stop - begin]
-            kernels.diagonals_back(dy[part].numpy(), own.numpy())
-            columns = own.view(len(own), outputs * taps, x.shape[1])
-            torch.matmul(columns.transpose(1, 2), matrix, out=dx[part])
-            total += torch.bmm(columns, x[part]).sum(dim=0)
-        weight = total.view(outputs, taps, -1).permute(0, 2, 1)
-        return dx.transpose(1, 2), weight, dy.sum(dim=(0, 2)), None
+        dx, dw = np.empty(x.shape, np.float32), np.empty(w.shape)
+        kernels.windows_back(dy.numpy(), w.numpy(), dx)
+        kernels.windows_sums(dy.numpy(), x.numpy(), dw)
+        return torch.from_numpy(dx).transpose(1, 2), torch.from_numpy(dw).float().transpose(1, 2), dy.sum(dim=(0, 2))
 
 
 class WithPartner(torch.autograd.Function):
@@ -258,6 +270,23 @@ class Relu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         return torch.ops.aten.threshold_backward(innermost(grads[0]), ctx.y, 0).transpose(1, 2)
+
+
+class SkipRelu(torch.autograd.Function):
+    """x (N, C, L) from position ``start`` on, plus relu(z (N, C, L′))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, z: Tensor, start: int) -> Tensor:
+        x, ctx.z = innermost(x.detach()), innermost(z.detach())
+        ctx.shape, ctx.start, y = x.shape, start, torch.empty_like(ctx.z)
+        kernels.skip_relu(x.numpy(), ctx.z.numpy(), start, y.numpy())
+        return y.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dx, dz = ctx.z.new_empty(ctx.shape), torch.empty_like(ctx.z)
+        kernels.skip_relu_back(innermost(grads[0]).numpy(), ctx.z.numpy(), ctx.start, dx.numpy(), dz.numpy())
+        return dx.transpose(1, 2), dz.transpose(1, 2), None
 
 
 class Crop(torch.autograd.Function):

@@ -305,23 +305,25 @@ class RCPSConvTranspose1d(TiedLayer):
 
 def with_partner(s: Tensor, groups: int = 1) -> Tensor:
     """What a coupled layer reads, batched: each strand with the other one in its direction."""
-    if _JOIN and (found := _JOIN[-1](s, groups)) is not None:
+    if _joined is not None and (found := _joined(s, groups)) is not None:
         return found
     return _interleave(s, partner(s), groups)
 
 
-#: Innermost last: other ways to do it, which return None where they do not apply.
-_JOIN: list[Callable[[Tensor, int], Tensor | None]] = []
+Joining = Callable[[Tensor, int], Tensor | None]
+#: Another way to do it, which returns None where it does not apply.
+_joined: Joining | None = None
 
 
 @contextmanager
-def joining(way: Callable[[Tensor, int], Tensor | None]) -> Iterator[None]:
+def joining(way: Joining) -> Iterator[None]:
     """Within the block :func:`with_partner` is done in this way; the same up to rounding. Not for several threads."""
-    _JOIN.append(way)
+    global _joined
+    before, _joined = _joined, way
     try:
         yield
     finally:
-        _JOIN.pop()
+        _joined = before
 
 
 def _interleave(own: Tensor, other: Tensor, groups: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -133,16 +134,33 @@ def _no_pooled_slope(*args: Any) -> None:
     _POOLED_BACK(*rest, 0 * slope, dz)
 
 
-def _one_tap(z: Any, bias: Any, y: Any) -> None:
-    y[:] = bias[None, :, None] + z[:, :, 0, : y.shape[2]]
+def _one_tap(x: Any, w: Any, bias: Any, y: Any) -> None:
+    only = np.zeros_like(w)
+    only[:, 0] = w[:, 0]
+    _WINDOWS(x, only, bias, y)
 
 
-def _late(dy: Any, z: Any) -> None:
-    _DIAGONALS_BACK(dy[:, :, ::-1].copy(), z)
+def _late(dy: Any, w: Any, dx: Any) -> None:
+    _WINDOWS_BACK(dy[:, :, ::-1].copy(), w, dx)
 
 
+def _no_last(dy: Any, x: Any, dw: Any) -> None:
+    _WINDOWS_SUMS(dy[:, :, :-1].copy(), x, dw)
+
+
+def _from_the_first(x: Any, z: Any, start: int, y: Any) -> None:
+    _SKIP(x, z, 0, y)
+
+
+def _through_the_relu(g: Any, z: Any, start: int, dx: Any, dz: Any) -> None:
+    _SKIP_BACK(g, z, start, dx, dz)
+    dz[:] = g
+
+
+_SKIP, _SKIP_BACK = kernels.skip_relu, kernels.skip_relu_back
 _EXTREMES, _MOMENTS, _BACK = kernels.extremes, kernels.moments, kernels.affine_relu_back
-_POOLED_BACK, _DIAGONALS_BACK = kernels.extremes_back, kernels.diagonals_back
+_POOLED_BACK, _WINDOWS = kernels.extremes_back, kernels.windows
+_WINDOWS_BACK, _WINDOWS_SUMS = kernels.windows_back, kernels.windows_sums
 
 #: By what is broken: the kernel, its broken form, and a network that uses it.
 MUTANTS = {
@@ -152,8 +170,11 @@ MUTANTS = {
     "variance about zero": ("moments", _uncentred, "simulated", "conjoined"),
     "statistics are constants of the gradient": ("affine_relu_back", _no_slope, "binary", "standard"),
     "the same behind a pooling": ("extremes_back", _no_pooled_slope, "simulated", "standard"),
-    "a profile head of one tap": ("diagonals", _one_tap, "profile", "standard"),
-    "a profile head's gradient from the other end": ("diagonals_back", _late, "profile", "standard"),
+    "what is skipped is cropped at one end": ("skip_relu", _from_the_first, "profile", "rcps"),
+    "a relu before a sum passes every gradient": ("skip_relu_back", _through_the_relu, "no control", "conjoined"),
+    "a profile head of one tap": ("windows", _one_tap, "profile", "standard"),
+    "a profile head's gradient from the other end": ("windows_back", _late, "profile", "standard"),
+    "a profile head's weights without the last position": ("windows_sums", _no_last, "profile", "standard"),
 }
 
 
@@ -165,9 +186,9 @@ def test_mutant_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pieces_join(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first convolution, and a head, in pieces of two rows and a last one of one."""
+    """A first convolution in pieces of two rows and a last one of one."""
     monkeypatch.setattr(stages, "PIECE", 2 * 4 * 6 * 57)
-    for sizes, name in (("simulated", "standard"), ("binary", "conjoined"), ("profile", "rcps")):
+    for sizes, name in (("simulated", "standard"), ("binary", "conjoined")):
         error, where = worst(sizes, name)
         assert error < NEAR, where
 

@@ -120,7 +120,7 @@ def extremes_back(z, where, g, own, constant, slope, dz):
 
 @_jit
 def windows(x, w, bias, y):
-    """y[n, o, t] = bias[o] + Σ_k,c w[o, k, c]·x[n, t + k, c]: a window is K·C numbers in a row, read for four t at once."""
+    """y[n, o, t] = bias[o] + Σ_k,c w[o, k, c]·x[n, t + k, c]; a window is K·C numbers in a row, and four go at once."""
     count, length, channels = x.shape
     outputs, taps, _ = w.shape
     width, positions = taps * channels, y.shape[2]

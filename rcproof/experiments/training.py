@@ -166,7 +166,7 @@ class Learner(lightning.LightningModule):
 
 @contextmanager
 def _unfilled() -> Iterator[None]:
-    """Deterministic algorithms without their filling of new memory, a tenth of a step; nothing here reads such memory."""
+    """Deterministic algorithms without their filling of new memory, a tenth of a step; nothing reads it unwritten."""
     before = torch.utils.deterministic.fill_uninitialized_memory
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:

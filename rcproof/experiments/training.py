@@ -167,12 +167,12 @@ class Learner(lightning.LightningModule):
 @contextmanager
 def _unfilled() -> Iterator[None]:
     """Deterministic algorithms without their filling of new memory, a tenth of a step; nothing reads it unwritten."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    option: Any = torch.utils.deterministic  # a property of the module, which its types do not know
+    before, option.fill_uninitialized_memory = option.fill_uninitialized_memory, False
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = before
+        option.fill_uninitialized_memory = before
 
 
 def train(

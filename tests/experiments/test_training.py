@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,25 @@ def test_same_seed_same_weights(task: Task) -> None:
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_new_memory_is_filled_again_after_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    option: Any = torch.utils.deterministic
+    seen = []
+    monkeypatch.setattr(Labels, "loss", _watched(Labels.loss, lambda: seen.append(option.fill_uninitialized_memory)))
+    for before in (True, False):
+        monkeypatch.setattr(option, "fill_uninitialized_memory", before)
+        trained(SIMULATED, epochs=1)
+        assert option.fill_uninitialized_memory is before
+    assert seen and not any(seen)
+
+
+def _watched(function: Any, watch: Callable[[], None]) -> Any:
+    def watched(*args: Any) -> Any:
+        watch()
+        return function(*args)
+
+    return watched
 
 
 def test_training_learns() -> None:

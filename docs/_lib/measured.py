@@ -115,13 +115,22 @@ def _spread(row: dict[str, Any]) -> str:
 
 def _pairs(report: dict[str, Any]) -> None:
     shown = [
-        [r["set"], f"{r['a']} − {r['b']}", r["metric"], r["n"], _short(r["mean_difference"]), _short(r["p_holm"])]
+        [
+            r["set"],
+            f"{r['a']} − {r['b']}",
+            r["metric"],
+            r["n"],
+            _short(r["mean_difference"]),
+            f"{r['a_higher']} of {r['n']}",
+            _short(r["p_holm"]),
+            _short(r["p_wilcoxon"]),
+        ]
         for r in report["pairwise"]
     ]
     if shown:
         display(Markdown("## Differences, seed by seed"))
-        head = ["set", "strategies", "metric", "seeds", "mean difference", "p (Holm)"]
-        display(table(head, shown, numbers=[3, 4, 5]))
+        head = ["set", "strategies", "metric", "seeds", "mean difference", "first higher", "p (t, Holm)", "p (ranks)"]
+        display(table(head, shown, numbers=[3, 4, 5, 6, 7]))
 
 
 def _paper(report: dict[str, Any]) -> None:

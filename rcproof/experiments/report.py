@@ -231,7 +231,8 @@ def _verdicts(comparisons: Rows, pair: tuple[str, str], number: str) -> Iterable
         if (c["a"], c["b"]) == pair and c["metric"] != "loss":
             yield (
                 f"{number}. {c['set']}: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} over "
-                f"{c['n']} seeds, higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])})."
+                f"{c['n']} seeds, higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])}; "
+                f"signed ranks {_number(c['p_wilcoxon'])})."
             )
 
 

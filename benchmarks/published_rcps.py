@@ -24,13 +24,12 @@ from typing import Any
 
 from torch import nn
 
-from rcproof.experiments.runs import set_threads
+from rcproof.experiments.runs import set_threads, write
 from rcproof.experiments.scores import predict
 from rcproof.experiments.simulate import NOISE
 from rcproof.experiments.strategies import network, strategy
 from rcproof.experiments.tasks import SEEDS, TASKS, Task, data_of
 from rcproof.experiments.training import train
-from rcproof.files import replacing
 from rcproof.nn import RCPSBatchNorm1d
 from rcproof.verify.report import environment
 
@@ -82,8 +81,7 @@ def main() -> None:
             way["seeds"][str(seed)] = one(TASKS[task], seed, *WAYS[name])
         way |= summary([scores["test"] for scores in way["seeds"].values()])
         found["environment"] = environment()
-        with replacing(options.out) as part:
-            part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write(found, options.out)
         print(f"{task}, {name}, {seed}: {way['seeds'][str(seed)]}", flush=True)
 
 

@@ -192,8 +192,7 @@ def _getitem(x: Tensor, key: Any) -> Tensor | None:
         return None
     if not (isinstance(key, tuple) and len(key) == 3 and key[:2] == (slice(None),) * 2 and isinstance(key[2], slice)):
         return None
-    found = Crop.apply(x, key[2])
-    assert isinstance(found, Tensor)
+    found = _apply(Crop, x, key[2])
     start, _, step = key[2].indices(x.shape[2])
     if step == 1:
         setattr(found, _CROPPED, (x, start))
@@ -207,18 +206,13 @@ def _add(x: Tensor, y: Any, alpha: Any = 1) -> Tensor | None:
     if not isinstance(x, Tensor) or _CROPPED not in x.__dict__ or x.shape != waiting.shape():
         return None
     whole, start = x.__dict__[_CROPPED]
-    z = waiting.x if waiting.conv is None else _convolution(waiting.x, *waiting.conv)
-    found = SkipRelu.apply(whole, z, start)
-    assert isinstance(found, Tensor)
-    return found
+    return _apply(SkipRelu, whole, _convolved(waiting), start)
 
 
 def _with_partner(s: Tensor, groups: int = 1) -> Tensor | None:
     if groups != 1 or not _fit(s):
         return None
-    found = WithPartner.apply(_resolved(s))
-    assert isinstance(found, Tensor)
-    return found
+    return _apply(WithPartner, _resolved(s))
 
 
 def _lies_innermost(x: Tensor) -> bool:
@@ -254,29 +248,30 @@ def _compute(waiting: Pending) -> Tensor:
     """Without what the fused steps need around it."""
     if waiting.relu and waiting.norm is not None:
         return _stage(waiting, None)
-    x = waiting.x if waiting.conv is None else _convolution(waiting.x, *waiting.conv)
+    x = _convolved(waiting)
     if waiting.norm is None:
-        return _relu_of(x) if waiting.relu else x
+        return _apply(Relu, x) if waiting.relu else x
     mean, var, weight, bias, training, momentum, eps = waiting.once()
     return F.batch_norm(x.unsqueeze(2), mean, var, weight, bias, training, momentum, eps).squeeze(2)
 
 
+def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
+    found = function.apply(*args)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _convolved(waiting: Pending) -> Tensor:
+    """What its batch norm and relu read."""
+    return waiting.x if waiting.conv is None else _convolution(waiting.x, *waiting.conv)
+
+
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     if not x.requires_grad and weight.shape[1] <= LETTERS and dilation == 1:
-        found = FirstConv.apply(x, weight, bias)
-        assert isinstance(found, Tensor)
-        return found
+        return _apply(FirstConv, x, weight, bias)
     if weight.shape[0] > FEW or weight.shape[1] < MANY or weight.shape[2] < TAPS or dilation != 1:
         return convolve(x, weight, bias, dilation)
-    found = FewChannels.apply(x, weight, weight.new_zeros(len(weight)) if bias is None else bias)
-    assert isinstance(found, Tensor)
-    return found
-
-
-def _relu_of(x: Tensor) -> Tensor:
-    found = Relu.apply(x)
-    assert isinstance(found, Tensor)
-    return found
+    return _apply(FewChannels, x, weight, weight.new_zeros(len(weight)) if bias is None else bias)
 
 
 def _stage(waiting: Pending, window: Window | None) -> Tensor:
@@ -284,9 +279,5 @@ def _stage(waiting: Pending, window: Window | None) -> Tensor:
     how = Normed(mean, var, training, momentum, eps, window)
     if waiting.conv is not None and not waiting.x.requires_grad and waiting.conv[2] == 1:
         kernel, offset, _ = waiting.conv
-        found = FirstStage.apply(waiting.x, kernel, offset, weight, bias, how)
-    else:
-        z = waiting.x if waiting.conv is None else _convolution(waiting.x, *waiting.conv)
-        found = NormStage.apply(z, weight, bias, how)
-    assert isinstance(found, Tensor)
-    return found
+        return _apply(FirstStage, waiting.x, kernel, offset, weight, bias, how)
+    return _apply(NormStage, _convolved(waiting), weight, bias, how)

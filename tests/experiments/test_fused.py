@@ -186,9 +186,12 @@ def test_mutant_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pieces_join(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first convolution in pieces of two rows and a last one of one."""
-    monkeypatch.setattr(stages, "PIECE", 2 * 4 * 6 * 57)
-    for sizes, name in (("simulated", "standard"), ("binary", "conjoined")):
+    """A first convolution in pieces of two rows and a last one of one; without batch norm, too."""
+    for sizes, name, row in (
+        ("simulated", "standard", 6 * 57), ("binary", "conjoined", 6 * 57), ("profile", "rcps", 6 * 57),
+        ("profile", "standard", 16 * 130),
+    ):  # fmt: skip
+        monkeypatch.setattr(stages, "PIECE", 2 * 4 * row)
         error, where = worst(sizes, name)
         assert error < NEAR, where
 

@@ -84,6 +84,7 @@ def accuracy() -> None:
         _scores(report)
         _paper(report)
         _pairs(report)
+        _across(report)
         themed(path.parent / "figures")
         _missing(report)
         versions = "; ".join(f"{k} {', '.join(map(str, v))}" for k, v in report["versions"].items())
@@ -131,6 +132,27 @@ def _pairs(report: dict[str, Any]) -> None:
         display(Markdown("## Differences, seed by seed"))
         head = ["set", "strategies", "metric", "seeds", "mean difference", "first higher", "p (t, Holm)", "p (ranks)"]
         display(table(head, shown, numbers=[3, 4, 5, 6, 7]))
+
+
+def _across(report: dict[str, Any]) -> None:
+    shown = [
+        [
+            f"{r['a']} − {r['b']}",
+            r["metric"],
+            r["tasks"],
+            _short(r["mean_difference"]),
+            f"{r['a_higher']} of {r['tasks']}",
+            _short(r["p_wilcoxon"]),
+            _short(r["p_holm"]),
+        ]
+        for r in report.get("across_tasks", ())
+        if r["tasks"] > 1
+    ]
+    if shown:
+        display(Markdown("## Over the binary tasks"))
+        display(Markdown("Each counts once, by its mean over the seeds it has: what holds for other data, not seeds."))
+        head = ["strategies", "metric", "tasks", "mean difference", "first higher", "p (ranks)", "p (Holm)"]
+        display(table(head, shown, numbers=[2, 3, 4, 5, 6]))
 
 
 def _paper(report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rcproof.errors import RcproofError
 from rcproof.experiments.registry import fetch
-from rcproof.experiments.results import PRIMARY, Results, compare, corrected, holm, mean_sd, short, welch
+from rcproof.experiments.results import PRIMARY, Results, compare, corrected, holm, mean_sd, short, signed_ranks, welch
 from rcproof.experiments.strategies import PATH, STRATEGIES
 from rcproof.experiments.tasks import TASKS
 
@@ -225,6 +225,32 @@ def pairwise(results: Results) -> list[dict[str, Any]]:
         metric = PRIMARY[results.kind(name)][0]
         some = [c for a, b in COMPARED if (c := compare(results, name, a, b, metric)) is not None]
         rows += [c.to_json() for c in corrected(some)]
+    return rows
+
+
+def across(results: Results, kind: str = "binary") -> list[dict[str, Any]]:
+    """The comparisons of :data:`COMPARED` over the tasks of a kind: a task counts once, by its mean over seeds.
+
+    The seeds of a task share its data, so their tests say nothing of other data; these do (Demsar 2006: signed ranks
+    over data sets). ``p_holm`` corrects them for each other.
+    """
+    rows: list[dict[str, Any]] = []
+    metric = PRIMARY[kind][0]
+    for a, b in COMPARED:
+        by_task = {
+            name: found.mean
+            for name in results.tasks
+            if results.kind(name) == kind and (found := compare(results, name, a, b, metric)) is not None
+        }
+        if by_task:
+            values = np.array(list(by_task.values()))
+            rows.append(
+                {"kind": kind, "metric": metric, "a": a, "b": b, "tasks": len(by_task),
+                 "mean_difference": short(float(values.mean())), "a_higher": int((values > 0).sum()),
+                 "p_wilcoxon": short(signed_ranks(values)), "by_task": {k: short(v) for k, v in by_task.items()}}
+            )  # fmt: skip
+    for row, p in zip(rows, holm([r["p_wilcoxon"] for r in rows]), strict=True):
+        row["p_holm"] = short(p)
     return rows
 
 

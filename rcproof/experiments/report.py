@@ -37,9 +37,11 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
         "6_guide": questions.guide(results),
     }
     scores, pairs, lacking = score_rows(results), questions.pairwise(results), questions.missing(results)
+    over = questions.across(results)
     tables = {
         "scores": scores,
         "pairwise": [{k: v for k, v in row.items() if k != "by_seed"} for row in pairs],
+        "across_tasks": [{k: v for k, v in row.items() if k != "by_task"} for row in over],
         "paper": answers["1_reproduction"]["rows"],
         "t9": answers["2_post_hoc"]["t9"]["rows"],
         "gaps": answers["3_overfitting"]["rows"],
@@ -52,7 +54,7 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
     written = []
     out.mkdir(parents=True, exist_ok=True)
     report = {"schema": SCHEMA, "runs": len(results.runs), "scores": scores, "answers": answers, "pairwise": pairs,
-              "missing": lacking, "versions": versions(results)}  # fmt: skip
+              "across_tasks": over, "missing": lacking, "versions": versions(results)}  # fmt: skip
     written.append(
         _write(out / "report.json", json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     )
@@ -60,8 +62,8 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
         written.append(_write(out / "tables" / f"{name}.csv", as_csv(rows)))
     if with_figures:
         written += write_figures(results, answers, out / "figures")
-    summary = summarise(results, answers, lacking)
-    text = as_markdown(results, answers, scores, pairs, lacking, summary)
+    summary = summarise(results, answers, lacking, over)
+    text = as_markdown(results, answers, scores, pairs, over, lacking, summary)
     written.append(_write(out / "report.md", text))
     return {
         "schema": SCHEMA,
@@ -149,8 +151,9 @@ def as_csv(rows: Rows) -> str:
 
 
 def as_markdown(
-    results: Results, answers: dict[str, Any], scores: Rows, pairs: Rows, lacking: dict[str, Any], summary: list[str]
-) -> str:
+    results: Results, answers: dict[str, Any], scores: Rows, pairs: Rows, over: Rows, lacking: dict[str, Any],
+    summary: list[str],
+) -> str:  # fmt: skip
     """The report as a page: what was found, question by question, and the tables behind it."""
     parts = [
         "# Results of the experiments",
@@ -187,6 +190,7 @@ def as_markdown(
                 [[f"{p['a']} − {p['b']}", p["n"], _number(p["mean_difference"]), _interval(p["interval95"]),
                   f"{p['a_higher']} of {p['n']}", _number(p["p_holm"]), _number(p["p_wilcoxon"])] for p in own_pairs],
             )  # fmt: skip
+    parts += _across_part(over)
     parts += _paper_part(answers["1_reproduction"])
     parts += _movement_part(answers["5_warm_start"]["movement"])
     parts += ["## What is missing", "", f"{lacking['missing']} of the {lacking['runs']} runs of the programme.", ""]
@@ -198,7 +202,7 @@ def as_markdown(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any]) -> list[str]:
+def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any], over: Rows) -> list[str]:
     """The answers in a line or two each."""
     t9 = answers["2_post_hoc"]["t9"]
     lines = [f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing."]
@@ -214,9 +218,9 @@ def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any]
         f"conjoined network was above that of its own network on one strand in {t9['test_loss_above_own_strand']}."
     )
     for pair in (("post-hoc", "conjoined"), ("post-hoc", "standard-aug")):
-        lines += _verdicts(answers["2_post_hoc"]["comparisons"], pair, "2")
+        lines += _verdicts(answers["2_post_hoc"]["comparisons"], over, pair, "2")
     for pair in (("warm-rcps", "post-hoc"), ("warm-rcps", "warm-conjoined"), ("warm-rcps", "rcps")):
-        lines += _verdicts(answers["5_warm_start"]["comparisons"], pair, "5")
+        lines += _verdicts(answers["5_warm_start"]["comparisons"], over, pair, "5")
     for task, row in answers["6_guide"]["tasks"].items():
         lines.append(
             f"6. {task}: best {row['best']}; not told from it: {', '.join(row['not_told_from_best']) or 'none'}."
@@ -226,7 +230,7 @@ def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any]
     return lines
 
 
-def _verdicts(comparisons: Rows, pair: tuple[str, str], number: str) -> Iterable[str]:
+def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], number: str) -> Iterable[str]:
     for c in comparisons:
         if (c["a"], c["b"]) == pair and c["metric"] != "loss":
             yield (
@@ -234,6 +238,29 @@ def _verdicts(comparisons: Rows, pair: tuple[str, str], number: str) -> Iterable
                 f"{c['n']} seeds, higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])}; "
                 f"signed ranks {_number(c['p_wilcoxon'])})."
             )
+    for c in over:
+        if (c["a"], c["b"]) == pair and c["tasks"] > 1:
+            yield (
+                f"{number}. All {c['kind']} tasks: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} "
+                f"over {c['tasks']} tasks, higher in {c['a_higher']} (signed ranks {_number(c['p_wilcoxon'])}, "
+                f"Holm {_number(c['p_holm'])})."
+            )
+
+
+def _across_part(over: Rows) -> list[str]:
+    rows = [r for r in over if r["tasks"] > 1]
+    if not rows:
+        return []
+    lines = [
+        [f"{r['a']} − {r['b']}", r["tasks"], _number(r["mean_difference"]), f"{r['a_higher']} of {r['tasks']}",
+         _number(r["p_wilcoxon"]), _number(r["p_holm"])] for r in rows
+    ]  # fmt: skip
+    head = ["a − b", "tasks", "mean difference", "a higher", "p (Wilcoxon)", "p (Holm)"]
+    about = (
+        f"Over the {rows[0]['kind']} tasks, by {rows[0]['metric']}: each counts once, by its mean over its seeds. "
+        "These tests are of other data; those above are of other seeds on the same data."
+    )
+    return ["## Over tasks", "", about, "", *_table(head, lines)]
 
 
 def _paper_part(found: dict[str, Any]) -> list[str]:

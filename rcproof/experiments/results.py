@@ -156,9 +156,17 @@ def compare(results: Results, name: str, a: str, b: str, metric: str) -> Compari
     values = np.array(list(differences.values()))
     if len(values) >= 2 and values.std() > 0:
         found.t = float(stats.ttest_1samp(values, 0.0).pvalue)
-    if len(values) >= 5 and values.any():  # of fewer, no order of signs is rare
-        found.wilcoxon = float(stats.wilcoxon(values).pvalue)
+    found.wilcoxon = signed_ranks(values)
     return found
+
+
+def signed_ranks(differences: np.ndarray) -> float | None:
+    """Wilcoxon's two-sided p value that differences lie about zero; None of fewer than five, or if all are zero."""
+    from scipy import stats
+
+    if len(differences) < 5 or not differences.any():  # of fewer, no order of signs is rare
+        return None
+    return float(stats.wilcoxon(differences).pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -83,6 +83,7 @@ def test_same_files_same_report(folder: Path, paper: None, tmp_path: Path) -> No
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     figures = {Path(n).name for n in names if n.startswith("figures")}
     assert {"1_paper_light.svg", "2_t9_dark.svg", "4_coupling_path_light.svg", "5_warm_start_dark.svg"} <= figures
+    assert "tables/across_tasks.csv" in names
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert set(report["answers"]) == {f"{i}_{n}" for i, n in enumerate(
         ("reproduction", "post_hoc", "overfitting", "coupling_path", "warm_start", "guide"), 1)}  # fmt: skip
@@ -135,6 +136,25 @@ def test_no_test_of_too_few_seeds(folder: Path) -> None:
     found = compare(Results.read(folder), "IRF1", "post-hoc", "conjoined", "auroc")
     assert found is not None and found.t is None and found.wilcoxon is None and found.interval is None
     assert corrected([found])[0].holm is None
+
+
+def test_over_tasks_a_task_counts_once(folder: Path) -> None:
+    """Five more tasks of one seed weigh as much as the one of six seeds; the tests are scipy's, over tasks."""
+    alone = {c["b"]: c for c in questions.across(Results.read(folder)) if c["a"] == "post-hoc"}
+    assert alone["conjoined"]["tasks"] == 1 and alone["conjoined"]["p_wilcoxon"] is None
+    by_hand = {"Reb1": 0.02, "Abf1": 0.03, "ZBED2": -0.01, "tf0": 0.05, "tf1": 0.04}
+    for task, difference in by_hand.items():
+        write(made(task, "binary", "post-hoc", 1, 0.9 + difference, 0.5), folder / task / "post-hoc/1.json")
+        write(made(task, "binary", "conjoined", 1, 0.9, 0.5), folder / task / "conjoined/1.json")
+    results = Results.read(folder)
+    one = compare(results, "IRF1", "post-hoc", "conjoined", "auroc")
+    assert one is not None
+    values = [one.mean, *by_hand.values()]
+    found = {c["b"]: c for c in questions.across(results) if c["a"] == "post-hoc"}["conjoined"]
+    assert found["tasks"] == 6 and found["a_higher"] == 5
+    assert found["mean_difference"] == pytest.approx(np.mean(values), rel=1e-4)
+    assert found["p_wilcoxon"] == pytest.approx(stats.wilcoxon(values).pvalue) and found["p_holm"] is not None
+    assert not {"sim_200", "atac"} & set(found["by_task"])
 
 
 def test_holm_by_hand() -> None:
@@ -218,7 +238,7 @@ def test_summary_has_every_answer(folder: Path, paper: None) -> None:
     results = Results.read(folder)
     answers = {"1_reproduction": questions.reproduction(results), "2_post_hoc": questions.guarantees(results),
                "5_warm_start": questions.warm_start(results), "6_guide": questions.guide(results)}  # fmt: skip
-    lines = summarise(results, answers, questions.missing(results))
+    lines = summarise(results, answers, questions.missing(results), questions.across(results))
     assert {line[0] for line in lines} >= {"1", "2", "5", "6"}
     assert any(line.startswith("6. IRF1: best post-hoc;") for line in lines)
 

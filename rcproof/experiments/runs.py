@@ -5,7 +5,7 @@ The result of a run is one JSON object, in ``<folder>/<task>[@variant]/<strategy
 ==================  ================================================================================================
 ``schema``          ``rcproof-run/1``
 ``task`` … ``seed`` what was run; ``fraction`` and ``noise`` say which part of the training set, and the noise in it
-``settings``        optimiser, learning rate, batch, epochs, patience, augmentation; null if nothing was trained
+``settings``        optimiser, learning rate, batch, epochs, patience, settle, augmentation; null if nothing was trained
 ``model``           parameters, filters, coupled layers
 ``data``            sha256 of the files, sizes of the splits, facts of the task
 ``versions``        of Python and the packages; ``revision`` of the source, with ``+`` if it was changed

@@ -68,7 +68,7 @@ def train_stacked(
             count = targets[0].shape[1]
             total, seen, steps = total + losses.detach() * count, seen + count, steps + 1
         stack.measure((total / seen).tolist())
-        stack.stop(settings.patience, steps)
+        stack.stop(settings, steps)
         if not any(stack.active):
             break
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
@@ -137,16 +137,18 @@ class _Stack:
         """The state dict of one network: views into the stacks."""
         return {k: v[i].detach() for k, v in (*self.parameters.items(), *self.buffers.items())}
 
-    def stop(self, patience: int | None, steps: int) -> None:
-        """Early stopping, each for itself: after ``patience`` epochs in which the validation loss was not lower."""
+    def stop(self, settings: Settings, steps: int) -> None:
+        """Early stopping, each for itself, as :class:`~rcproof.experiments.training.Settings` says."""
         for i, curves in enumerate(self.curves):
             if not self.active[i]:
                 continue
             self.steps[i], self.last[i] = steps, {k: v.cpu().clone() for k, v in self.state(i).items()}
             epoch, loss = len(curves["train_loss"]), curves["valid_loss"][-1]
+            if steps < settings.settle:
+                continue
             if loss < self.lowest[i][0]:
                 self.lowest[i] = loss, epoch
-            elif patience is not None and epoch - self.lowest[i][1] >= patience:
+            elif settings.patience is not None and epoch - self.lowest[i][1] >= settings.patience:
                 self.active[i] = False
 
     def finish(self, models: Sequence[nn.Module], settings: Settings, seconds: float, cpu: float) -> list[Trained]:

@@ -35,11 +35,16 @@ PROBE = 2000
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is trained; the defaults are the paper's of the simulated tasks, Keras' epsilon among them."""
+    """How a network is trained; the defaults are the paper's of the simulated tasks, Keras' epsilon among them.
+
+    Early stopping counts ``patience`` epochs without a lower validation loss, from the first epoch that ends after
+    ``settle`` steps: before, batch norm's running statistics still hold their start, and the loss is not the network's.
+    """
 
     batch: int = 500
     epochs: int = 200
     patience: int | None = 10
+    settle: int = 0
     augment: str = "none"
     lr: float = 1e-3
     eps: float = 1e-7
@@ -164,6 +169,18 @@ class Learner(lightning.LightningModule):
         return valid
 
 
+class Stopping(EarlyStopping):
+    """Lightning's early stopping on the validation loss, from the first epoch that ends after ``settle`` steps."""
+
+    def __init__(self, patience: int, settle: int) -> None:
+        super().__init__("valid_loss", patience=patience, mode="min", check_on_train_epoch_end=True)
+        self.settle = settle
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.global_step >= self.settle:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
 @contextmanager
 def _unfilled() -> Iterator[None]:
     """Deterministic algorithms without their filling of new memory, a tenth of a step; nothing reads it unwritten."""
@@ -202,9 +219,7 @@ def train(
         learner.measure(None)
     callbacks: list[Callback] = []
     if settings.patience is not None:
-        callbacks.append(
-            EarlyStopping("valid_loss", patience=settings.patience, mode="min", check_on_train_epoch_end=True)
-        )
+        callbacks.append(Stopping(settings.patience, settings.settle))
     batches = Batches(data.train, settings.batch, seed, action if settings.augment == "dataset" else None)
     begin, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(), _unfilled():

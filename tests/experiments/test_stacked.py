@@ -47,16 +47,18 @@ def test_stack_is_its_members(task: Task, name: str) -> None:
         assert m.last.keys() == b.state_dict().keys()
 
 
-def test_each_seed_stops_by_itself() -> None:
+@pytest.mark.parametrize("settle", [0, 30])
+def test_each_seed_stops_by_itself(settle: int) -> None:
     data = data_of(SIMULATED)
-    settings = replace(SIMULATED.settings, epochs=60, patience=2, lr=3e-2, augment="none")
+    settings = replace(SIMULATED.settings, epochs=60, patience=2, settle=settle, lr=3e-2, augment="none")
     models = [network("simulated", strategy("standard"), s, SIMULATED.sizes) for s in range(5)]
     found = train_stacked(models, data, SIMULATED.action, SIMULATED.objective(data), settings, range(5))
     assert len({t.epochs for t in found}) > 1 and all(t.stopped_early for t in found)
     for t in found:
         losses = t.curves["valid_loss"]
         assert len(losses) == t.epochs and t.steps == 3 * t.epochs
-        assert losses.index(min(losses)) == len(losses) - 1 - 2
+        looked = losses[max(0, settle // 3 - 1) :]
+        assert looked.index(min(looked)) == len(looked) - 1 - 2
         assert t.best_epoch == t.curves["valid_auroc"].index(max(t.curves["valid_auroc"]))
 
 

@@ -70,18 +70,29 @@ def test_stops_after_patience_epochs_without_improvement(patience: int) -> None:
     assert stopped(patience + 1).epochs != patience + 1  # a wrong patience is seen
 
 
-def stopped(patience: int) -> Trained:
+def stopped(patience: int, settle: int = 0) -> Trained:
     data = data_of(SIMULATED)
     model = network("simulated", strategy("standard"), 1, SIMULATED.sizes)
     model.get_parameter("dense.bias").requires_grad_(False)  # which freezes the statistics
-    return train(model, data, SIMULATED.action, Labels(), Settings(batch=32, epochs=50, patience=patience, lr=0.0), 1)
+    settings = Settings(batch=32, epochs=50, patience=patience, settle=settle, lr=0.0)
+    return train(model, data, SIMULATED.action, Labels(), settings, 1)
 
 
-def test_patience_counts_from_the_best_epoch() -> None:
-    _, found = trained(SIMULATED, epochs=200, patience=4, lr=3e-2)
+@pytest.mark.parametrize("settle", [0, 60])
+def test_patience_counts_from_the_best_epoch(settle: int) -> None:
+    _, found = trained(SIMULATED, epochs=200, patience=4, settle=settle, lr=3e-2)
     losses = found.curves["valid_loss"]
     assert found.stopped_early and len(losses) == found.epochs < 200
-    assert losses.index(min(losses)) == len(losses) - 1 - 4
+    looked = losses[max(0, settle // 3 - 1) :]  # three steps an epoch
+    assert looked.index(min(looked)) == len(looked) - 1 - 4
+    if settle:  # without, it stops before
+        assert losses.index(min(losses)) < len(losses) - 1 - 4
+
+
+@pytest.mark.parametrize(("settle", "epochs"), [(0, 3), (9, 5), (10, 6), (12, 6)])
+def test_no_stop_before_the_statistics_settle(settle: int, epochs: int) -> None:
+    # Three steps an epoch, and no epoch is an improvement but the first that is looked at.
+    assert stopped(2, settle).epochs == epochs
 
 
 def test_all_epochs_without_patience() -> None:

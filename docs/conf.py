@@ -1,4 +1,4 @@
-"""How the pages are built: ``sphinx-build -W -b html docs docs/_build/html``. Nothing is fetched, then or later."""
+"""How the pages are built: ``sphinx-build -W -j auto -b html docs docs/_build/html``, with nothing fetched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
+
+from jupyter_cache import get_cache
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -66,6 +68,7 @@ def _state() -> str:
 
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / ".cells" / _state())
+get_cache(nb_execution_cache_path).get_cache_limit()  # makes it, before the processes that will share it
 
 # Looks.
 html_theme = "furo"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Set
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
+from sphinx_proof.domain import ProofDomain
 from sphinx_proof.nodes import unenumerable_node
 
 from rcproof.symbolic.statements import Statement
@@ -139,10 +142,21 @@ def _purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
 
 
 def _merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: BuildEnvironment) -> None:
-    _shown(env).update({n: doc for n, doc in _shown(other).items() if doc in docnames})
+    found = {n: doc for n, doc in _shown(other).items() if doc in docnames}
+    if twice := sorted(found.keys() & _shown(env).keys()):
+        raise ExtensionError(f"statements on two pages: {', '.join(twice)}")
+    _shown(env).update(found)
+
+
+class Proofs(ProofDomain):
+    """sphinx_proof's domain holds no data: its proofs are merged by an event. It does not say so, and -j would fail."""
+
+    def merge_domaindata(self, docnames: Set[str], otherdata: dict[str, Any]) -> None:
+        pass
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_domain(Proofs, override=True)
     app.add_directive("statement", StatementsDirective)
     app.add_directive("statements", RestDirective)
     app.connect("env-purge-doc", _purge)

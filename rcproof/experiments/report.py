@@ -235,7 +235,7 @@ def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], number: str)
         if (c["a"], c["b"]) == pair and c["metric"] != "loss":
             yield (
                 f"{number}. {c['set']}: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} over "
-                f"{c['n']} seeds, higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])}; "
+                f"{c['n']} seed(s), higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])}; "
                 f"signed ranks {_number(c['p_wilcoxon'])})."
             )
     for c in over:

@@ -189,13 +189,23 @@ def _missing(report: dict[str, Any]) -> None:
     display(table(["task", "strategies", "runs missing"], rows, numbers=[1, 2]))
 
 
+#: What a user decides on, as the difference of two strategies.
+DECISIONS = {
+    "reverse complements in training": ("standard-aug", "standard"),
+    "then conjoin post hoc": ("post-hoc", "standard-aug"),
+    "rather than conjoined from the start": ("post-hoc", "conjoined"),
+    "rather than RCPS from the start": ("post-hoc", "rcps"),
+    "RCPS: average, not sum": ("rcps-mean", "rcps"),
+    "go on from post hoc, as coupled RCPS": ("warm-rcps", "post-hoc"),
+    "… and beyond the same steps uncoupled": ("warm-rcps", "warm-conjoined"),
+}
+
+
 def decision_guide() -> None:
     """What the experiments say about the choice of a strategy."""
     found = reports("rcproof-experiments/")
-    guides = [
-        report["answers"]["6_guide"] for _, report in found if report.get("answers", {}).get("6_guide", {}).get("tasks")
-    ]
-    if not guides:
+    given = [r for _, r in found if r.get("answers", {}).get("6_guide", {}).get("tasks")]
+    if not given:
         display(
             Markdown(
                 "No results of the experiments are committed yet. Take the table above for what is proved, "
@@ -203,8 +213,9 @@ def decision_guide() -> None:
             )
         )
         return
-    for guide in guides:
-        rows = [_choice(task, row) for task, row in guide["tasks"].items()]
+    for report in given:
+        _decisions(report)
+        rows = [_choice(task, row) for task, row in report["answers"]["6_guide"]["tasks"].items()]
         display(table(["task", "metric", "seeds", "highest mean", "not told from it"], rows, numbers=[2]))
     display(
         Markdown(
@@ -212,6 +223,38 @@ def decision_guide() -> None:
             "nothing is said."
         )
     )
+
+
+def _decisions(report: dict[str, Any]) -> None:
+    """What each decision gained, by task: positive is better, whichever way the metric goes."""
+    pairs = {(r["set"], r["a"], r["b"]): r for r in report["pairwise"] if r["n"] >= FEWEST}
+    tasks = list(dict.fromkeys(task for task, _, _ in pairs))
+    rows = []
+    for what, (a, b) in DECISIONS.items():
+        cells = []
+        for task in tasks:
+            sign, r = 1, pairs.get((task, a, b))
+            if r is None and (r := pairs.get((task, b, a))) is not None:
+                sign = -1
+            cells.append(_gain(r, sign))
+        rows.append([what, f"{a} − {b}", *cells])
+    if tasks:
+        display(table(["decision", "strategies", *tasks], rows, numbers=range(2, 2 + len(tasks))))
+        display(
+            Markdown(
+                "The mean gain over seeds, in the task's metric and for the better; in brackets the seeds that gained, "
+                "and * where p < 0.05 by Student's t after Holm's correction within the task."
+            )
+        )
+
+
+def _gain(row: dict[str, Any] | None, sign: int) -> str:
+    if row is None:
+        return "–"
+    better = sign if row["metric"] == "auroc" else -sign  # a profile is better where its loss is lower
+    values = [better * v for v in row["by_seed"].values()]
+    mark = "*" if row["p_holm"] is not None and row["p_holm"] < 0.05 else ""
+    return f"{better * row['mean_difference']:+.2g}{mark} ({sum(v > 0 for v in values)} of {row['n']})"
 
 
 def _choice(task: str, row: dict[str, Any]) -> list[Any]:

@@ -20,7 +20,7 @@ def html() -> Path:
     """The folder of the built pages: RCPROOF_HTML, or where the documented command puts it."""
     folder = Path(os.environ.get("RCPROOF_HTML") or DOCS / "_build" / "html")
     if not (folder / "index.html").is_file():
-        pytest.skip("the pages are not built: sphinx-build -W -b html docs docs/_build/html")
+        pytest.skip("the pages are not built: sphinx-build -W -j auto -b html docs docs/_build/html")
     return folder
 
 

@@ -118,11 +118,7 @@ def _pairs(report: dict[str, Any]) -> None:
     shown = [
         [
             r["set"],
-            f"{r['a']} − {r['b']}",
-            r["metric"],
-            r["n"],
-            _short(r["mean_difference"]),
-            f"{r['a_higher']} of {r['n']}",
+            *_difference(r, "n"),
             _short(r["p_holm"]),
             _short(r["p_wilcoxon"]),
         ]
@@ -136,16 +132,8 @@ def _pairs(report: dict[str, Any]) -> None:
 
 def _across(report: dict[str, Any]) -> None:
     shown = [
-        [
-            f"{r['a']} − {r['b']}",
-            r["metric"],
-            r["tasks"],
-            _short(r["mean_difference"]),
-            f"{r['a_higher']} of {r['tasks']}",
-            _short(r["p_wilcoxon"]),
-            _short(r["p_holm"]),
-        ]
-        for r in report.get("across_tasks", ())
+        [*_difference(r, "tasks"), _short(r["p_wilcoxon"]), _short(r["p_holm"])]
+        for r in report["across_tasks"]
         if r["tasks"] > 1
     ]
     if shown:
@@ -153,6 +141,12 @@ def _across(report: dict[str, Any]) -> None:
         display(Markdown("Each counts once, by its mean over the seeds it has: what holds for other data, not seeds."))
         head = ["strategies", "metric", "tasks", "mean difference", "first higher", "p (ranks)", "p (Holm)"]
         display(table(head, shown, numbers=[2, 3, 4, 5, 6]))
+
+
+def _difference(row: dict[str, Any], units: str) -> list[Any]:
+    """What tables of differences have in common, over the seeds or tasks that ``row[units]`` counts."""
+    pair, higher = f"{row['a']} − {row['b']}", f"{row['a_higher']} of {row[units]}"
+    return [pair, row["metric"], row[units], _short(row["mean_difference"]), higher]
 
 
 def _paper(report: dict[str, Any]) -> None:

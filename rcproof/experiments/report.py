@@ -40,15 +40,13 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
     over = questions.across(results)
     tables = {
         "scores": scores,
-        "pairwise": [{k: v for k, v in row.items() if k != "by_seed"} for row in pairs],
-        "across_tasks": [{k: v for k, v in row.items() if k != "by_task"} for row in over],
+        "pairwise": _without("by_seed", pairs),
+        "across_tasks": _without("by_task", over),
         "paper": answers["1_reproduction"]["rows"],
         "t9": answers["2_post_hoc"]["t9"]["rows"],
         "gaps": answers["3_overfitting"]["rows"],
         "coupling_path": answers["4_coupling_path"]["rows"],
-        "warm_start": [
-            {k: v for k, v in row.items() if k != "by_seed"} for row in answers["5_warm_start"]["comparisons"]
-        ],
+        "warm_start": _without("by_seed", answers["5_warm_start"]["comparisons"]),
         "movement": answers["5_warm_start"]["movement"],
     }
     written = []
@@ -137,6 +135,10 @@ def as_svg(figure: Any, theme: draw.Theme) -> str:
     with rc_context({"svg.hashsalt": "rcproof"}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, facecolor=theme.background)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _without(column: str, rows: Rows) -> Rows:
+    return [{k: v for k, v in row.items() if k != column} for row in rows]
 
 
 def as_csv(rows: Rows) -> str:

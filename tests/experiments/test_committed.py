@@ -50,11 +50,14 @@ def as_now(run: dict[str, Any], settings: dict[str, Any]) -> bool:
     Early stopping ends a run ``patience`` epochs after the lowest loss. It ends there too if it looks at losses from
     ``settle`` steps on, provided that the lowest one came later.
     """
-    theirs = run["settings"]
-    if "settle" in theirs or settings["patience"] is None or not run["stopped_early"]:
-        return theirs == {k: v for k, v in settings.items() if k in theirs}
+    if "settle" in run["settings"]:
+        return bool(run["settings"] == settings)
+    if run["settings"] != {k: v for k, v in settings.items() if k != "settle"}:
+        return False
+    if settings["patience"] is None or not run["stopped_early"]:
+        return True
     lowest = (run["epochs"] - settings["patience"]) * run["steps"] // run["epochs"]
-    return lowest >= settings["settle"] and theirs == {k: v for k, v in settings.items() if k != "settle"}
+    return bool(lowest >= settings["settle"])
 
 
 def test_committed_results_agree(runs: Runs) -> None:
@@ -67,6 +70,7 @@ def first(runs: Runs, **wanted: Any) -> dict[str, Any]:
 
 MUTANTS: dict[str, Any] = {
     "trained otherwise": lambda runs: first(runs, strategy="conjoined")["settings"].update(lr=1e-2),
+    "trained otherwise, or not told how": lambda runs: first(runs, strategy="conjoined").update(settings={}),
     "its base is another network": lambda runs: first(runs, strategy="standard-aug").update(weights_sha256="0" * 64),
     "not its place": lambda runs: first(runs, strategy="rcps").update(seed=1),
     "other data": lambda runs: first(runs, strategy="rcps")["data"]["sha256"].update(more="0" * 64),
@@ -78,7 +82,7 @@ MUTANTS: dict[str, Any] = {
 def test_mutant_is_caught(runs: Runs, fault: str) -> None:
     broken = copy.deepcopy(runs)
     MUTANTS[fault](broken)
-    assert any(line.endswith(fault) for line in faults(broken))
+    assert any(line.endswith(fault.partition(",")[0]) for line in faults(broken))
 
 
 def test_stopping_before_the_statistics_settle_is_caught(runs: Runs) -> None:

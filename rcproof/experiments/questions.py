@@ -56,7 +56,7 @@ def reproduction(results: Results) -> dict[str, Any]:
         for row, p in zip(own, holm([r["p_welch"] for r in own]), strict=True):
             row["p_holm"] = p
     order = {}
-    for name in {r["task"] for r in rows}:
+    for name in dict.fromkeys(r["task"] for r in rows):
         own = [r for r in rows if r["task"] == name and r["metric"] == "auroc"]
         order[name] = {
             "ours": [r["strategy"] for r in sorted(own, key=lambda r: -r["mean"])],

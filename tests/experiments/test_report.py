@@ -199,6 +199,15 @@ def test_reproduction_beside_the_paper(folder: Path, paper: None) -> None:
     assert row["p_holm"] < 1e-6 and found["order"]["sim_200"]["paper"][0] == "post-hoc"
 
 
+def test_reproduction_is_in_the_order_of_the_tasks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in that of a set, which is another in every process: the report would not be the same twice."""
+    like = ("sim_200", "sim_1000", "CTCF", "SPI1")
+    monkeypatch.setattr(questions, "paper_table", lambda: {(n, "CJ-posthoc", "auroc"): (0.9, 0.01, 10) for n in like})
+    for name in like[1:]:
+        write(made(name, TASKS[name].kind, "post-hoc", 1, 0.9, 0.5), folder / name / "post-hoc/1.json")
+    assert list(questions.reproduction(Results.read(folder))["order"]) == [n for n in TASKS if n in like]
+
+
 def test_without_the_papers_table(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RCPROOF_DATA", str(tmp_path))
     found = build_report(folder, tmp_path / "out", with_figures=False)

@@ -131,11 +131,7 @@ def _pairs(report: dict[str, Any]) -> None:
 
 
 def _across(report: dict[str, Any]) -> None:
-    shown = [
-        [*_difference(r, "tasks"), _short(r["p_wilcoxon"]), _short(r["p_holm"])]
-        for r in report["across_tasks"]
-        if r["tasks"] > 1
-    ]
+    shown = [[*_difference(r, "tasks"), _short(r["p_wilcoxon"]), _short(r["p_holm"])] for r in report["across_tasks"]]
     if shown:
         display(Markdown("## Over the binary tasks"))
         display(Markdown("Each counts once, by its mean over the seeds it has: what holds for other data, not seeds."))
@@ -245,7 +241,7 @@ def _decisions(report: dict[str, Any]) -> None:
 def _gain(row: dict[str, Any] | None, sign: int) -> str:
     if row is None:
         return "–"
-    better = sign if row["metric"] == "auroc" else -sign  # a profile is better where its loss is lower
+    better = sign if row["highest"] else -sign
     values = [better * v for v in row["by_seed"].values()]
     mark = "*" if row["p_holm"] is not None and row["p_holm"] < 0.05 else ""
     return f"{better * row['mean_difference']:+.2g}{mark} ({sum(v > 0 for v in values)} of {row['n']})"

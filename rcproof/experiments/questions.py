@@ -9,7 +9,18 @@ import numpy as np
 
 from rcproof.errors import RcproofError
 from rcproof.experiments.registry import fetch
-from rcproof.experiments.results import PRIMARY, Results, compare, corrected, holm, mean_sd, short, signed_ranks, welch
+from rcproof.experiments.results import (
+    PRIMARY,
+    Results,
+    compare,
+    corrected,
+    differences_of,
+    holm,
+    mean_sd,
+    short,
+    signed_ranks,
+    welch,
+)
 from rcproof.experiments.strategies import PATH, STRATEGIES
 from rcproof.experiments.tasks import TASKS
 
@@ -222,14 +233,14 @@ def pairwise(results: Results) -> list[dict[str, Any]]:
     """The comparisons of :data:`COMPARED` in every task, Holm's correction within a task."""
     rows = []
     for name in results.tasks:
-        metric = PRIMARY[results.kind(name)][0]
+        metric, highest = PRIMARY[results.kind(name)]
         some = [c for a, b in COMPARED if (c := compare(results, name, a, b, metric)) is not None]
-        rows += [c.to_json() for c in corrected(some)]
+        rows += [{**c.to_json(), "highest": highest} for c in corrected(some)]
     return rows
 
 
 def across(results: Results, kind: str = "binary") -> list[dict[str, Any]]:
-    """The comparisons of :data:`COMPARED` over the tasks of a kind: a task counts once, by its mean over seeds.
+    """The comparisons of :data:`COMPARED` over two or more tasks of a kind: a task counts once, by its mean over seeds.
 
     The seeds of a task share its data, so their tests say nothing of other data; these do (Demsar 2006: signed ranks
     over data sets). ``p_holm`` corrects them for each other.
@@ -238,11 +249,11 @@ def across(results: Results, kind: str = "binary") -> list[dict[str, Any]]:
     metric = PRIMARY[kind][0]
     for a, b in COMPARED:
         by_task = {
-            name: found.mean
+            name: float(np.mean(list(found.values())))
             for name in results.tasks
-            if results.kind(name) == kind and (found := compare(results, name, a, b, metric)) is not None
+            if results.kind(name) == kind and (found := differences_of(results, name, a, b, metric))
         }
-        if by_task:
+        if len(by_task) > 1:
             values = np.array(list(by_task.values()))
             rows.append(
                 {"kind": kind, "metric": metric, "a": a, "b": b, "tasks": len(by_task),

@@ -241,7 +241,7 @@ def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], number: str)
                 f"signed ranks {_number(c['p_wilcoxon'])})."
             )
     for c in over:
-        if (c["a"], c["b"]) == pair and c["tasks"] > 1:
+        if (c["a"], c["b"]) == pair:
             yield (
                 f"{number}. All {c['kind']} tasks: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} "
                 f"over {c['tasks']} tasks, higher in {c['a_higher']} (signed ranks {_number(c['p_wilcoxon'])}, "
@@ -250,16 +250,15 @@ def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], number: str)
 
 
 def _across_part(over: Rows) -> list[str]:
-    rows = [r for r in over if r["tasks"] > 1]
-    if not rows:
+    if not over:
         return []
     lines = [
         [f"{r['a']} − {r['b']}", r["tasks"], _number(r["mean_difference"]), f"{r['a_higher']} of {r['tasks']}",
-         _number(r["p_wilcoxon"]), _number(r["p_holm"])] for r in rows
+         _number(r["p_wilcoxon"]), _number(r["p_holm"])] for r in over
     ]  # fmt: skip
     head = ["a − b", "tasks", "mean difference", "a higher", "p (Wilcoxon)", "p (Holm)"]
     about = (
-        f"Over the {rows[0]['kind']} tasks, by {rows[0]['metric']}: each counts once, by its mean over its seeds. "
+        f"Over the {over[0]['kind']} tasks, by {over[0]['metric']}: each counts once, by its mean over its seeds. "
         "These tests are of other data; those above are of other seeds on the same data."
     )
     return ["## Over tasks", "", about, "", *_table(head, lines)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,12 +144,17 @@ class Comparison:
         }
 
 
+def differences_of(results: Results, name: str, a: str, b: str, metric: str) -> dict[int, float]:
+    """Strategy ``a`` less ``b`` by seed, of the seeds that both have."""
+    first, second = results.values(name, a, metric), results.values(name, b, metric)
+    return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+
 def compare(results: Results, name: str, a: str, b: str, metric: str) -> Comparison | None:
     """Strategy ``a`` against ``b`` on the seeds that both have; None if there are none."""
     from scipy import stats
 
-    first, second = results.values(name, a, metric), results.values(name, b, metric)
-    differences = {seed: first[seed] - second[seed] for seed in first if seed in second}
+    differences = differences_of(results, name, a, b, metric)
     if not differences:
         return None
     found = Comparison(name, metric, a, b, differences)
@@ -203,8 +208,3 @@ def welch(a: tuple[float, float, int], b: tuple[float, float, int]) -> float | N
 def short(value: float | None, digits: int = 6) -> float | None:
     """A number for a report: few digits, None for what is none."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
-
-
-def for_each(names: Iterable[str], function: Callable[[str], Any]) -> dict[str, Any]:
-    """``function`` of each name, without those for which it is None."""
-    return {name: value for name in names if (value := function(name)) is not None}

@@ -17,7 +17,7 @@ import measured
 
 def row(metric: str, values: list[float], holm: float | None, a: str = "post-hoc", b: str = "rcps") -> dict[str, Any]:
     return {
-        "set": "some", "a": a, "b": b, "metric": metric, "n": len(values), "p_holm": holm,
+        "set": "some", "a": a, "b": b, "metric": metric, "highest": metric == "auroc", "n": len(values), "p_holm": holm,
         "mean_difference": sum(values) / len(values), "by_seed": dict(enumerate(values)),
     }  # fmt: skip
 

@@ -140,8 +140,7 @@ def test_no_test_of_too_few_seeds(folder: Path) -> None:
 
 def test_over_tasks_a_task_counts_once(folder: Path) -> None:
     """Five more tasks of one seed weigh as much as the one of six seeds; the tests are scipy's, over tasks."""
-    alone = {c["b"]: c for c in questions.across(Results.read(folder)) if c["a"] == "post-hoc"}
-    assert alone["conjoined"]["tasks"] == 1 and alone["conjoined"]["p_wilcoxon"] is None
+    assert questions.across(Results.read(folder)) == []  # one binary task says nothing of others
     by_hand = {"Reb1": 0.02, "Abf1": 0.03, "ZBED2": -0.01, "tf0": 0.05, "tf1": 0.04}
     for task, difference in by_hand.items():
         write(made(task, "binary", "post-hoc", 1, 0.9 + difference, 0.5), folder / task / "post-hoc/1.json")

@@ -249,7 +249,7 @@ def across(results: Results, kind: str = "binary") -> list[dict[str, Any]]:
     metric = PRIMARY[kind][0]
     for a, b in COMPARED:
         by_task = {
-            name: float(np.mean(list(found.values())))
+            name: mean_sd(found.values())[0]
             for name in results.tasks
             if results.kind(name) == kind and (found := differences_of(results, name, a, b, metric))
         }

@@ -138,6 +138,12 @@ def test_no_test_of_too_few_seeds(folder: Path) -> None:
     assert corrected([found])[0].holm is None
 
 
+def test_a_pair_says_which_way_its_metric_is_better(folder: Path) -> None:
+    """A profile is judged by its negative log likelihood, the decision guide's sign hangs on it."""
+    found = {(r["set"], r["metric"], r["highest"]) for r in questions.pairwise(Results.read(folder))}
+    assert found == {("sim_200", "auroc", True), ("IRF1", "auroc", True), ("atac", "profile_nll", False)}
+
+
 def test_over_tasks_a_task_counts_once(folder: Path) -> None:
     """Five more tasks of one seed weigh as much as the one of six seeds; the tests are scipy's, over tasks."""
     assert questions.across(Results.read(folder)) == []  # one binary task says nothing of others

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -379,6 +380,7 @@ def _quantified(eq: Equation, ctx: Context) -> None:
     _want(all(size.is_integer for _, size in eq.vars), f"a range of {eq.name} may be a fraction")
 
 
+@lru_cache(maxsize=4096)
 def _outer(eq: Equation) -> set[sp.Symbol]:
     """The symbols of an equation that it does not quantify: they mean what they mean outside."""
     sizes = (size.free_symbols for _, size in eq.vars)

@@ -13,6 +13,7 @@ Where two strategies are one network with one set of initial weights, :func:`twi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -232,13 +233,19 @@ def equal_width(kind: str, name: str, sizes: dict[str, Any]) -> int:
     return _equal_width(kind, name, tuple(sorted(sizes.items())))
 
 
-@cache  # every width of a network is built, for every seed of a sweep anew without
+@cache  # networks of several widths are built, for every seed of a sweep anew without
 def _equal_width(kind: str, name: str, items: tuple[tuple[str, Any], ...]) -> int:
     sizes = dict(items)
     wanted = parameters(build(kind, "cj-rcps-all", **sizes))
     width = sizes.get("filters", TASKS[kind]().config()["filters"])
-    counts = {f: parameters(build(kind, name, **{**sizes, "filters": f})) for f in range(max(1, width // 2), width + 1)}
-    return min(counts, key=lambda f: (abs(counts[f] - wanted), f))
+    widths = range(max(1, width // 2), width + 1)
+
+    @cache
+    def count(filters: int) -> int:
+        return parameters(build(kind, name, **{**sizes, "filters": filters}))
+
+    above = bisect_left(widths, wanted, hi=len(widths) - 1, key=count)  # a wider network has more
+    return min(widths[max(0, above - 1) : above + 1], key=lambda f: abs(count(f) - wanted))
 
 
 def parameters(model: nn.Module) -> int:

@@ -380,11 +380,11 @@ def _quantified(eq: Equation, ctx: Context) -> None:
     _want(all(size.is_integer for _, size in eq.vars), f"a range of {eq.name} may be a fraction")
 
 
-@lru_cache(maxsize=4096)
-def _outer(eq: Equation) -> set[sp.Symbol]:
+@lru_cache(maxsize=4096)  # all claims of a network have the same given equations
+def _outer(eq: Equation) -> frozenset[sp.Symbol]:
     """The symbols of an equation that it does not quantify: they mean what they mean outside."""
     sizes = (size.free_symbols for _, size in eq.vars)
-    return (free(eq.lhs) | free(eq.rhs)).union(*sizes) - {v for v, _ in eq.vars}
+    return frozenset((free(eq.lhs) | free(eq.rhs)).union(*sizes) - {v for v, _ in eq.vars})
 
 
 def _applies(lemma: Proved, claim: Claim) -> bool:

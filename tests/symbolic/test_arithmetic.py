@@ -51,6 +51,9 @@ def questions(rng: random.Random) -> Iterator[tuple[Context, Any]]:
     for facts in ((i, j), (i - 1, -j), (i, j, n - i * j), (i * j - 3,), (i**2 - 1,)):
         for goal in (i * j, i, n, i * j - 1, -i * j, i**2, i * j + i, n - i * j + i):
             yield Context(facts), goal
+    for fact in (i, n - 1 - i, i - j):
+        for goal in (fact, -fact, fact - 1, fact + 1, -fact - 1):
+            yield Context((fact,)), goal
     for goal in (m, n - m, i - HALF, 2 * i - 1, i / 2, sp.floor(i / 2), i * (i - 1) / 2):
         for facts in ((i,), (n, i), (i - 1,)):
             yield Context(facts, equal=((m, n + 1),)), goal
@@ -130,6 +133,18 @@ def twin_products_are_positive(ctx: Context, goal: Any) -> list[Any]:
     return [*ctx.facts, i * j, -goal - 1] if goal.is_integer else []
 
 
+def sound_rows(ctx: Context, goal: Any) -> list[Any]:
+    return [*ctx.facts, -goal - 1] if goal.is_integer else []
+
+
+def twin_goal_one_below_a_fact(ctx: Context, goal: Any) -> list[Any]:
+    return [sp.Integer(-1)] if goal + 1 in ctx.facts else sound_rows(ctx, goal)
+
+
+def twin_goal_against_a_fact(ctx: Context, goal: Any) -> list[Any]:
+    return [sp.Integer(-1)] if -goal in ctx.facts else sound_rows(ctx, goal)
+
+
 ROWS = [
     twin_goal_off_by_one,
     twin_fractions,
@@ -139,6 +154,8 @@ ROWS = [
     twin_involutions_bounded_from_above,
     twin_squares_forget_their_exponent,
     twin_products_are_positive,
+    twin_goal_one_below_a_fact,
+    twin_goal_against_a_fact,
 ]
 
 

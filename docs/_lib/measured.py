@@ -81,6 +81,7 @@ def accuracy() -> None:
         display(Markdown("**No results of the experiments are committed yet**, so there is nothing to report."))
         return
     for path, report in found:
+        _findings(report)
         _scores(report)
         _paper(report)
         _pairs(report)
@@ -89,6 +90,13 @@ def accuracy() -> None:
         _missing(report)
         versions = "; ".join(f"{k} {', '.join(map(str, v))}" for k, v in report["versions"].items())
         display(Markdown(f"Runs: {report['runs']}. Made with {versions}."))
+
+
+def _findings(report: dict[str, Any]) -> None:
+    """The answers in words, a question a heading."""
+    for one in report.get("findings", ()):
+        lines = "\n".join(f"- {line}" for line in one["answers"]) or "Nothing yet."
+        display(Markdown(f"## {one['question']}\n\n{lines}"))
 
 
 def _scores(report: dict[str, Any]) -> None:
@@ -126,6 +134,7 @@ def _pairs(report: dict[str, Any]) -> None:
     ]
     if shown:
         display(Markdown("## Differences, seed by seed"))
+        display(Markdown("†: asked only when the first results were seen."))
         head = ["set", "strategies", "metric", "seeds", "mean difference", "first higher", "p (t, Holm)", "p (ranks)"]
         display(table(head, shown, numbers=[3, 4, 5, 6, 7]))
 
@@ -141,7 +150,8 @@ def _across(report: dict[str, Any]) -> None:
 
 def _difference(row: dict[str, Any], units: str) -> list[Any]:
     """What tables of differences have in common, over the seeds or tasks that ``row[units]`` counts."""
-    pair, higher = f"{row['a']} − {row['b']}", f"{row['a_higher']} of {row[units]}"
+    pair = f"{row['a']} − {row['b']}" + (" †" if row.get("later") else "")
+    higher = f"{row['a_higher']} of {row[units]}"
     return [pair, row["metric"], row[units], _short(row["mean_difference"]), higher]
 
 
@@ -186,6 +196,7 @@ DECISIONS = {
     "rather than conjoined from the start": ("post-hoc", "conjoined"),
     "rather than RCPS from the start": ("post-hoc", "rcps"),
     "RCPS: average, not sum": ("rcps-mean", "rcps"),
+    "averaging RCPS rather than post hoc": ("rcps-mean", "post-hoc"),
     "go on from post hoc, as coupled RCPS": ("warm-rcps", "post-hoc"),
     "… and beyond the same steps uncoupled": ("warm-rcps", "warm-conjoined"),
 }

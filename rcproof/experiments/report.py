@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rcproof.experiments import figures as draw
 from rcproof.experiments import questions
+from rcproof.experiments.answers import by_question, number, summarise
+from rcproof.experiments.gaps import overfitting
 from rcproof.experiments.results import PRIMARY, SECONDARY, Results, mean_sd, short
 from rcproof.experiments.strategies import STRATEGIES, twin
 from rcproof.experiments.tasks import TASKS
 from rcproof.files import replacing
 
 SCHEMA = "rcproof-experiments/1"
-#: With fewer, no test tells strategies apart.
-FEWEST_SEEDS = 3
+#: The mark of a comparison that the results suggested.
+LATER = "†"
 Rows = list[dict[str, Any]]
 
 
@@ -31,7 +33,7 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
     answers = {
         "1_reproduction": questions.reproduction(results),
         "2_post_hoc": questions.guarantees(results),
-        "3_overfitting": questions.overfitting(results),
+        "3_overfitting": overfitting(results),
         "4_coupling_path": questions.coupling_path(results),
         "5_warm_start": questions.warm_start(results),
         "6_guide": questions.guide(results),
@@ -45,14 +47,18 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
         "paper": answers["1_reproduction"]["rows"],
         "t9": answers["2_post_hoc"]["t9"]["rows"],
         "gaps": answers["3_overfitting"]["rows"],
+        "gap_differences": _without("by_seed", answers["3_overfitting"]["comparisons"]),
+        "gap_trends": _without("by_seed", answers["3_overfitting"]["trends"]),
         "coupling_path": answers["4_coupling_path"]["rows"],
         "warm_start": _without("by_seed", answers["5_warm_start"]["comparisons"]),
         "movement": answers["5_warm_start"]["movement"],
     }
     written = []
     out.mkdir(parents=True, exist_ok=True)
-    report = {"schema": SCHEMA, "runs": len(results.runs), "scores": scores, "answers": answers, "pairwise": pairs,
-              "across_tasks": over, "missing": lacking, "versions": versions(results)}  # fmt: skip
+    summary = summarise(results, answers, lacking, over)
+    report = {"schema": SCHEMA, "runs": len(results.runs), "findings": by_question(summary), "scores": scores,
+              "answers": answers, "pairwise": pairs, "across_tasks": over, "missing": lacking,
+              "versions": versions(results)}  # fmt: skip
     written.append(
         _write(out / "report.json", json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     )
@@ -60,7 +66,6 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
         written.append(_write(out / "tables" / f"{name}.csv", as_csv(rows)))
     if with_figures:
         written += write_figures(results, answers, out / "figures")
-    summary = summarise(results, answers, lacking, over)
     text = as_markdown(results, answers, scores, pairs, over, lacking, summary)
     written.append(_write(out / "report.md", text))
     return {
@@ -163,13 +168,14 @@ def as_markdown(
         "Written by `rcproof experiment report` from the result files alone.",
         "",
     ]
-    parts += [f"- {line}" for line in summary] + [""]
+    parts += [f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing.", ""]
+    parts += _findings_part(by_question(summary))
     for name in results.tasks:
         kind = results.kind(name)
         metrics = (PRIMARY[kind][0], *SECONDARY[kind])
-        about = TASKS[name].about if name in TASKS else "data of your own"
+        what = TASKS[name].about if name in TASKS else "data of your own"
         parts += [
-            f"## {name}: {about}",
+            f"## {name}: {what}",
             "",
             f"Test data, mean ± standard deviation over n seeds; judged by {metrics[0]}.",
             "",
@@ -183,17 +189,18 @@ def as_markdown(
         parts += _table(["strategy", "n", *metrics], lines)
         own_pairs = [p for p in pairs if p["set"] == name and p["n"] > 1]
         if own_pairs:
-            parts += [
-                "Paired over seeds; p of Student's t, corrected by Holm within the task, and of Wilcoxon's test.",
-                "",
-            ]
+            about = (
+                "Paired over seeds; p of Student's t, corrected by Holm within the task, and of Wilcoxon's test. "
+                f"{LATER}: asked only when the first results were seen."
+            )
+            parts += [about, ""]
             parts += _table(
                 ["a − b", "n", "mean difference", "95 % interval", "a higher", "p (t, Holm)", "p (Wilcoxon)"],
-                [[f"{p['a']} − {p['b']}", p["n"], _number(p["mean_difference"]), _interval(p["interval95"]),
-                  f"{p['a_higher']} of {p['n']}", _number(p["p_holm"]), _number(p["p_wilcoxon"])] for p in own_pairs],
-            )  # fmt: skip
+                [[_pair(p), *_tested(p)] for p in own_pairs],
+            )
     parts += _across_part(over)
     parts += _paper_part(answers["1_reproduction"])
+    parts += _gaps_part(answers["3_overfitting"])
     parts += _movement_part(answers["5_warm_start"]["movement"])
     parts += ["## What is missing", "", f"{lacking['missing']} of the {lacking['runs']} runs of the programme.", ""]
     if lacking["by_task"]:
@@ -204,62 +211,24 @@ def as_markdown(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any], over: Rows) -> list[str]:
-    """The answers in a line or two each."""
-    t9 = answers["2_post_hoc"]["t9"]
-    lines = [f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing."]
-    if note := answers["1_reproduction"].get("note"):
-        lines.append(f"1. {note}")
-    for task, order in answers["1_reproduction"]["order"].items():
-        if order["rank_correlation"] is not None:
-            lines.append(
-                f"1. {task}: the order of the strategies correlates with the paper's by {order['rank_correlation']:g}."
-            )
-    lines.append(
-        f"2. T9 held in {t9['hold']} of {t9['checks']} checks (every seed, split and post-hoc form); the loss of the "
-        f"conjoined network was above that of its own network on one strand in {t9['test_loss_above_own_strand']}."
-    )
-    for pair in (("post-hoc", "conjoined"), ("post-hoc", "standard-aug")):
-        lines += _verdicts(answers["2_post_hoc"]["comparisons"], over, pair, "2")
-    for pair in (("warm-rcps", "post-hoc"), ("warm-rcps", "warm-conjoined"), ("warm-rcps", "rcps")):
-        lines += _verdicts(answers["5_warm_start"]["comparisons"], over, pair, "5")
-    for task, row in answers["6_guide"]["tasks"].items():
-        lines.append(
-            f"6. {task}: best {row['best']}; not told from it: {', '.join(row['not_told_from_best']) or 'none'}."
-            if row["seeds"] >= FEWEST_SEEDS
-            else f"6. {task}: best {row['best']} of {row['seeds']} seed(s), too few to tell strategies apart."
-        )
-    return lines
-
-
-def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], number: str) -> Iterable[str]:
-    for c in comparisons:
-        if (c["a"], c["b"]) == pair and c["metric"] != "loss":
-            yield (
-                f"{number}. {c['set']}: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} over "
-                f"{c['n']} seed(s), higher in {c['a_higher']} (p = {_number(c['p_t'])}, Holm {_number(c['p_holm'])}; "
-                f"signed ranks {_number(c['p_wilcoxon'])})."
-            )
-    for c in over:
-        if (c["a"], c["b"]) == pair:
-            yield (
-                f"{number}. All {c['kind']} tasks: {c['a']} − {c['b']} = {_number(c['mean_difference'])} {c['metric']} "
-                f"over {c['tasks']} tasks, higher in {c['a_higher']} (signed ranks {_number(c['p_wilcoxon'])}, "
-                f"Holm {_number(c['p_holm'])})."
-            )
+def _findings_part(found: list[dict[str, Any]]) -> list[str]:
+    parts = []
+    for one in found:
+        parts += [f"## {one['number']}. {one['question']}", "", *(f"- {line}" for line in one["answers"]), ""]
+    return parts
 
 
 def _across_part(over: Rows) -> list[str]:
     if not over:
         return []
     lines = [
-        [f"{r['a']} − {r['b']}", r["tasks"], _number(r["mean_difference"]), f"{r['a_higher']} of {r['tasks']}",
-         _number(r["p_wilcoxon"]), _number(r["p_holm"])] for r in over
+        [_pair(r), r["tasks"], number(r["mean_difference"]), f"{r['a_higher']} of {r['tasks']}",
+         number(r["p_wilcoxon"]), number(r["p_holm"])] for r in over
     ]  # fmt: skip
     head = ["a − b", "tasks", "mean difference", "a higher", "p (Wilcoxon)", "p (Holm)"]
     about = (
         f"Over the {over[0]['kind']} tasks, by {over[0]['metric']}: each counts once, by its mean over its seeds. "
-        "These tests are of other data; those above are of other seeds on the same data."
+        f"These tests are of other data; those above are of other seeds on the same data. {LATER}: as above."
     )
     return ["## Over tasks", "", about, "", *_table(head, lines)]
 
@@ -269,11 +238,37 @@ def _paper_part(found: dict[str, Any]) -> list[str]:
         return []
     lines = [
         [r["task"], r["strategy"], r["metric"], f"{_cell_of(r['mean'], r['sd'])} ({r['n']})",
-         _cell_of(r["paper_mean"], r["paper_sd"]), _number(r["difference"]), _number(r["p_holm"])]
+         _cell_of(r["paper_mean"], r["paper_sd"]), number(r["difference"]), number(r["p_holm"])]
         for r in found["rows"]
     ]  # fmt: skip
     head = ["task", "strategy", "metric", "here (n)", "paper", "difference", "p (Welch, Holm)"]
     return ["## Beside the paper's numbers", "", *_table(head, lines)]
+
+
+def _gaps_part(found: dict[str, Any]) -> list[str]:
+    parts = []
+    if some := [c for c in found["comparisons"] if c["n"] > 1]:
+        head = ["task", "a − b", "n", "mean difference", "95 % interval", "a larger", "p (t, Holm)", "p (Wilcoxon)"]
+        about = "The gap is the loss on test data less that on training data, at the weights kept; paired over seeds."
+        lines = [[c["set"], f"{c['a']} − {c['b']}", *_tested(c)] for c in some]
+        parts += ["## Whose gap between training and test data is larger", "", about, "", *_table(head, lines)]
+    if some := [c for c in found["trends"] if c["n"] > 1]:
+        head = ["task", "per", "of", "n", "mean slope", "95 % interval", "growing", "p (t, Holm)", "p (Wilcoxon)"]
+        about = "The slope of each seed over the variants that it was trained at; leads are in the test metric."
+        lines = [[c["set"], c["per"], f"gap of {c['a']}" if c["of"] == "gap" else f"lead of {c['a']} over {c['b']}",
+                  *_tested(c)] for c in some]  # fmt: skip
+        parts += ["## How it goes with training-set size and label noise", "", about, "", *_table(head, lines)]
+    return parts
+
+
+def _pair(row: dict[str, Any]) -> str:
+    return f"{row['a']} − {row['b']}" + (f" {LATER}" if row["later"] else "")
+
+
+def _tested(c: dict[str, Any]) -> list[Any]:
+    """n, mean, interval, how many are above zero, and the p values of a comparison."""
+    return [c["n"], number(c["mean_difference"]), _interval(c["interval95"]), f"{c['a_higher']} of {c['n']}",
+            number(c["p_holm"]), number(c["p_wilcoxon"])]  # fmt: skip
 
 
 def _movement_part(rows: Rows) -> list[str]:
@@ -295,15 +290,11 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _cell_of(mean: float, sd: float | None) -> str:
-    return _number(mean, 4) if sd is None else f"{_number(mean, 4)} ± {_number(sd, 2)}"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+    return number(mean, 4) if sd is None else f"{number(mean, 4)} ± {number(sd, 2)}"
 
 
 def _interval(pair: list[float] | None) -> str:
-    return "–" if pair is None else f"{_number(pair[0])} … {_number(pair[1])}"
+    return "–" if pair is None else f"{number(pair[0])} … {number(pair[1])}"
 
 
 def _write(path: Path, text: str) -> str:

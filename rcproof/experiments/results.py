@@ -17,6 +17,8 @@ from rcproof.experiments.tasks import TASKS
 
 #: What a task is judged by: the metric, and whether more is better.
 PRIMARY = {"simulated": ("auroc", True), "binary": ("auroc", True), "profile": ("profile_nll", False)}
+#: Metrics of which more is better; of a loss, less is.
+HIGHER_IS_BETTER = frozenset({"auroc", "auprc", "pearson", "counts_pearson"})
 #: Beside it in the tables.
 SECONDARY = {
     "simulated": ("auprc", "loss"),
@@ -152,11 +154,14 @@ def differences_of(results: Results, name: str, a: str, b: str, metric: str) -> 
 
 def compare(results: Results, name: str, a: str, b: str, metric: str) -> Comparison | None:
     """Strategy ``a`` against ``b`` on the seeds that both have; None if there are none."""
+    differences = differences_of(results, name, a, b, metric)
+    return tested(name, metric, a, b, differences) if differences else None
+
+
+def tested(name: str, metric: str, a: str, b: str, differences: dict[int, float]) -> Comparison:
+    """What tests say of differences by seed, whatever they are differences in."""
     from scipy import stats
 
-    differences = differences_of(results, name, a, b, metric)
-    if not differences:
-        return None
     found = Comparison(name, metric, a, b, differences)
     values = np.array(list(differences.values()))
     if len(values) >= 2 and values.std() > 0:
@@ -208,3 +213,8 @@ def welch(a: tuple[float, float, int], b: tuple[float, float, int]) -> float | N
 def short(value: float | None, digits: int = 6) -> float | None:
     """A number for a report: few digits, None for what is none."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def shortened(row: dict[str, Any], digits: int = 6) -> dict[str, Any]:
+    """A row of a report, its numbers so."""
+    return {k: short(v, digits) if isinstance(v, float) else v for k, v in row.items()}

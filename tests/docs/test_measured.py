@@ -46,3 +46,11 @@ def test_a_pair_is_found_either_way_round_and_few_seeds_say_nothing(monkeypatch:
     assert shown == []
     measured._decisions({"pairwise": [row("auroc", [0.01] * 5, 0.01, "rcps", "post-hoc")]})
     assert "post-hoc − rcps</td>" in shown[0].data and "-0.01* (0 of 5)" in shown[0].data
+
+
+def test_every_finding_is_below_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(measured, "display", shown.append)
+    found = [{"question": "Who overfits?", "answers": ["a", "b"]}, {"question": "And then?", "answers": []}]
+    measured._findings({"findings": found})
+    assert [s.data for s in shown] == ["## Who overfits?\n\n- a\n- b", "## And then?\n\nNothing yet."]

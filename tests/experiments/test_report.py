@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,65 +11,13 @@ from scipy import stats
 
 from rcproof.errors import RcproofError
 from rcproof.experiments import programme, questions
-from rcproof.experiments.report import as_csv, build_report, score_rows, summarise
+from rcproof.experiments.report import as_csv, build_report, score_rows
 from rcproof.experiments.results import Results, compare, corrected, holm, mean_sd, welch
-from rcproof.experiments.runs import SCHEMA, write
+from rcproof.experiments.runs import write
 from rcproof.experiments.strategies import STRATEGIES, strategies_of
 from rcproof.experiments.tasks import SEEDS as SEEDS_OF_PAPER
 from rcproof.experiments.tasks import TASKS
-
-SEEDS = (1, 2, 3, 4, 5, 6)
-
-
-def made(task: str, kind: str, strategy: str, seed: int, auroc: float, loss: float, **more: Any) -> dict[str, Any]:
-    both = {"auroc": auroc, "auprc": auroc - 0.1, "loss": loss}
-    profile = {
-        "loss": loss,
-        "profile_nll": loss - 1,
-        "jsd": 0.2,
-        "pearson": 0.5,
-        "counts_mse": 0.1,
-        "counts_pearson": 0.6,
-    }
-    metrics = {split: dict(profile if kind == "profile" else both) for split in ("train", "valid", "test")}
-    metrics["train"]["loss"] -= 0.1
-    return {
-        "schema": SCHEMA, "task": task, "strategy": strategy, "seed": seed, "fraction": 1.0, "noise": 0.0, "kind": kind,
-        "model": {"parameters": 100, "coupled": []}, "versions": {"torch": "2"}, "revision": None, "device": "cpu",
-        "epochs": 2, "best_epoch": 1, "metrics": metrics,
-        "curves": {"fit_loss": [0.9, loss - 0.2], "valid_loss": [1.0, loss], "fit_auroc": [0.6, 0.9],
-                   "valid_auroc": [0.5, auroc]}, **more,
-    }  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Results in which post-hoc is better than conjoined by 0.01 and a little, in every seed."""
-    rng = np.random.default_rng(0)
-    for kind, task in (("simulated", "sim_200"), ("binary", "IRF1"), ("profile", "atac")):
-        for strategy in strategies_of(kind):
-            for seed in SEEDS:
-                auroc = 0.9 + 0.01 * (strategy == "post-hoc") + 0.001 * float(rng.standard_normal())
-                result = made(task, kind, strategy, seed, auroc, 0.5)
-                if STRATEGIES[strategy].kind == "evaluated":
-                    two = {"forward": 0.52, "reverse": 0.5}
-                    result["strands"] = dict.fromkeys(("train", "valid", "test"), two)
-                    for split in result["metrics"]:
-                        result["metrics"][split]["loss"] = 0.505
-                if strategy.startswith("warm-rcps"):
-                    result["movement"] = result["movement_last"] = {"dense": {"cross": 0.1 * seed, "own": 0.2}}
-                if strategy.startswith("warm") and STRATEGIES[strategy].kind == "started":
-                    result["metrics_last"] = {"test": result["metrics"]["test"]}
-                write(result, tmp_path / "results" / task / strategy / f"{seed}.json")
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {("sim_200", "CJ-posthoc", "auroc"): (0.9645, 0.003, 10),
-             ("sim_200", "CJ-trained", "auroc"): (0.9442, 0.003, 10),
-             ("sim_200", "Standard-RCAug", "auroc"): (0.9495, 0.004, 10)}  # fmt: skip
-    monkeypatch.setattr(questions, "paper_table", lambda: table)
+from tests.experiments.made import SEEDS, made
 
 
 def test_same_files_same_report(folder: Path, paper: None, tmp_path: Path) -> None:
@@ -88,7 +35,10 @@ def test_same_files_same_report(folder: Path, paper: None, tmp_path: Path) -> No
     assert set(report["answers"]) == {f"{i}_{n}" for i, n in enumerate(
         ("reproduction", "post_hoc", "overfitting", "coupling_path", "warm_start", "guide"), 1)}  # fmt: skip
     text = (tmp_path / "a" / "report.md").read_text()
-    assert "2. sim_200: post-hoc − conjoined = " in text and "## What is missing" in text
+    assert "\n- sim_200: post-hoc − conjoined = " in text and "## What is missing" in text
+    assert text.startswith("# Results") and f"{report['runs']} runs; " in text.split("## 1. ")[0]
+    assert [f["number"] for f in report["findings"]] == list("123456") and all(f["answers"] for f in report["findings"])
+    assert "gap_differences.csv" in {Path(n).name for n in names}
 
 
 def test_scores_are_means_over_seeds(folder: Path) -> None:
@@ -220,15 +170,6 @@ def test_without_the_papers_table(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert any(line.startswith("2. T9 held in ") for line in found["summary"])
 
 
-def test_gaps_are_of_like_labels() -> None:
-    run = made("sim_200", "simulated", "rcps", 1, 0.9, 0.5)
-    run["metrics"]["train"] |= {"loss": 0.6, "auroc": 0.75, "other_loss": 0.4, "other_auroc": 0.95}
-    run["metrics"]["test"] |= {"loss": 0.5, "auroc": 0.9, "other_loss": 0.65, "other_auroc": 0.7}
-    # Losses on noisy labels both, AuROC on clean ones both.
-    assert questions._gap(run, "loss") == pytest.approx((0.6, 0.65, 0.05))
-    assert questions._gap(run, "auroc") == pytest.approx((0.95, 0.9, 0.05))
-
-
 def test_missing_runs_are_counted(folder: Path) -> None:
     lacking = questions.missing(Results.read(folder))
     assert lacking["missing"] == lacking["runs"]  # the paper's seeds are none of 1 to 6
@@ -245,16 +186,6 @@ def test_programme_holds_every_strategy_of_every_task_once() -> None:
     for name, task in TASKS.items():
         assert {f"{name}/{s}/{seed}" for s in strategies_of(task.kind) for seed in SEEDS_OF_PAPER} <= set(keys)
     assert {"sim_200@noise=0/conjoined/1535", "IRF1@fraction=0.1/rcps/9999"} <= set(keys)
-
-
-def test_summary_has_every_answer(folder: Path, paper: None) -> None:
-    del paper
-    results = Results.read(folder)
-    answers = {"1_reproduction": questions.reproduction(results), "2_post_hoc": questions.guarantees(results),
-               "5_warm_start": questions.warm_start(results), "6_guide": questions.guide(results)}  # fmt: skip
-    lines = summarise(results, answers, questions.missing(results), questions.across(results))
-    assert {line[0] for line in lines} >= {"1", "2", "5", "6"}
-    assert any(line.startswith("6. IRF1: best post-hoc;") for line in lines)
 
 
 def test_result_in_the_wrong_place(folder: Path) -> None:

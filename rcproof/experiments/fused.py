@@ -6,8 +6,9 @@ run with channels innermost in memory, and
 - batch norm, the relu after it and the max pooling after that are two passes over the data, and two backwards. Pooling
   goes first: relu and a scaling by a positive number are monotone, so the largest of a window is the largest after them
   (the smallest, where the scaling is negative);
-- a first convolution runs in pieces that fit the cache, and the gradient of its weights is made of matrix products
-  without copies: every K-th window begins where the last one ends, so one row of K·C numbers is one window;
+- a first convolution of letters, with all of that behind it, is looked up (:mod:`rcproof.experiments.letters`);
+- any other first convolution runs in pieces that fit the cache, and the gradient of its weights is made of matrix
+  products without copies: every K-th window begins where the last one ends, so one row of K·C numbers is one window;
 - relu, and the sum with what it skips, are one pass;
 - a convolution to a few channels, as a profile head is, goes window by window, each K·C numbers in a row.
 
@@ -32,6 +33,7 @@ from rcproof.errors import RcproofError
 from rcproof.nn.conv import joining
 
 if AVAILABLE := importlib.util.find_spec("numba") is not None:
+    from rcproof.experiments.letters import LetterStage, read
     from rcproof.experiments.stages import (
         Crop,
         FewChannels,
@@ -279,5 +281,8 @@ def _stage(waiting: Pending, window: Window | None) -> Tensor:
     how = Normed(mean, var, training, momentum, eps, window)
     if waiting.conv is not None and not waiting.x.requires_grad and waiting.conv[2] == 1:
         kernel, offset, _ = waiting.conv
+        codes = None if window is None else read(waiting.x, kernel.shape[2])
+        if codes is not None:
+            return _apply(LetterStage, kernel, offset, weight, bias, how, codes, waiting.x.shape[2])
         return _apply(FirstStage, waiting.x, kernel, offset, weight, bias, how)
     return _apply(NormStage, _convolved(waiting), weight, bias, how)

@@ -39,12 +39,22 @@ class Normed:
     eps: float
     window: Window | None
 
+    def running(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and r in eval."""
+        return self.running_mean.double().numpy(), 1 / np.sqrt(self.running_var.double().numpy() + self.eps)
+
+    def moved(self, mean: NDArray[np.float64], var: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+        """r in training, of so many rows with this mean and mean squared deviation; the running ones are moved."""
+        self.running_mean.lerp_(torch.from_numpy(mean).float(), self.momentum)
+        self.running_var.lerp_(torch.from_numpy(var * rows / max(1, rows - 1)).float(), self.momentum)
+        found: NDArray[np.float64] = 1 / np.sqrt(var + self.eps)
+        return found
+
     def statistics(self, pieces: list[Array]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
         """Mean, r and the number of rows; in training those of the pieces, and the running ones are moved."""
         rows = sum(p.size for p in pieces) // pieces[0].shape[-1]
         if not self.training:
-            mean, var = self.running_mean.double().numpy(), self.running_var.double().numpy()
-            return mean, 1 / np.sqrt(var + self.eps), rows
+            return *self.running(), rows
         channels, seen = pieces[0].shape[-1], 0
         mean, var = np.zeros(channels), np.zeros(channels)
         own_mean, own_var = np.empty(channels), np.empty(channels)
@@ -56,12 +66,10 @@ class Normed:
             var += share * (own_var - var) + share * (1 - share) * away * away
             mean += share * away
             seen += len(flat)
-        self.running_mean.lerp_(torch.from_numpy(mean).float(), self.momentum)
-        self.running_var.lerp_(torch.from_numpy(var * rows / max(1, rows - 1)).float(), self.momentum)
-        return mean, 1 / np.sqrt(var + self.eps), rows
+        return mean, self.moved(mean, var, rows), rows
 
 
-class _Stage:
+class Stage:
     """One pass through batch norm, relu and perhaps pooling: what the backward pass needs of it."""
 
     def __init__(self, weight: Tensor, bias: Tensor, how: Normed) -> None:
@@ -85,9 +93,13 @@ class _Stage:
 
     def output(self) -> Array:
         """(N, L or P, C)."""
-        self.mean, self.r, self.rows = self.how.statistics(self.pieces)
+        return self.normalised(*self.how.statistics(self.pieces))
+
+    def normalised(self, mean: NDArray[np.float64], r: NDArray[np.float64], rows: int) -> Array:
+        """The output by these statistics, of so many rows."""
+        self.mean, self.r, self.rows = mean, r, rows
         self.scale = self.weight * self.r
-        scale, shift = _single(self.scale), _single(self.bias - self.mean * self.scale)
+        scale, shift = single(self.scale), single(self.bias - self.mean * self.scale)
         sources = self.pieces if self.how.window is None else self.tops
         self.y = np.empty((sum(map(len, sources)), *sources[0].shape[1:]), np.float32)
         begin = 0
@@ -101,7 +113,7 @@ class _Stage:
         """Of weight and bias; prepares :meth:`back`."""
         channels = dy.shape[2]
         plain, crossed = np.zeros(channels), np.zeros(channels)
-        one, two, mean = np.empty(channels), np.empty(channels), _single(self.mean)
+        one, two, mean = np.empty(channels), np.empty(channels), single(self.mean)
         begin = 0
         for source in self.pieces if self.how.window is None else self.tops:
             part = slice(begin, begin + len(source))
@@ -111,11 +123,11 @@ class _Stage:
         if self.how.training:
             slope = -self.scale * self.r**2 * crossed / self.rows
             constant = -self.scale * plain / self.rows - self.mean * slope
-        self.own, self.constant, self.slope = _single(self.scale), _single(constant), _single(slope)
+        self.own, self.constant, self.slope = single(self.scale), single(constant), single(slope)
         if self.how.window is not None:
             dy *= self.y > 0
         self.dy = dy
-        return torch.from_numpy(_single(self.r * crossed)), torch.from_numpy(_single(plain))
+        return torch.from_numpy(single(self.r * crossed)), torch.from_numpy(single(plain))
 
     def back(self, index: int, begin: int, dz: Array) -> None:
         """The gradient of a piece, whose first row is ``begin``, into dz (n, ≥ L, C)."""
@@ -132,14 +144,14 @@ class NormStage(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, how: Normed) -> Tensor:
-        ctx.stage = _Stage(weight, bias, how)
+        ctx.stage = Stage(weight, bias, how)
         ctx.stage.add(innermost(z).detach().numpy())
         return torch.from_numpy(ctx.stage.output()).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         stage = ctx.stage
-        dweight, dbias = stage.gradients(_own(grads[0], stage))
+        dweight, dbias = stage.gradients(own_gradient(grads[0], stage))
         dz = np.empty_like(stage.pieces[0])
         stage.back(0, 0, dz)
         return torch.from_numpy(dz).transpose(1, 2), dweight, dbias, None
@@ -152,7 +164,7 @@ class FirstStage(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, kernel: Tensor, offset: Tensor | None, weight: Tensor, bias: Tensor, how: Normed
     ) -> Tensor:
-        ctx.x, ctx.kernel, ctx.offset, stage = innermost(x), kernel.shape, offset is not None, _Stage(weight, bias, how)
+        ctx.x, ctx.kernel, ctx.offset, stage = innermost(x), kernel.shape, offset is not None, Stage(weight, bias, how)
         channels, _, taps = kernel.shape
         ctx.size = max(1, PIECE // (4 * channels * (x.shape[2] - taps + 1)))
         image = ctx.x.transpose(1, 2)
@@ -165,7 +177,7 @@ class FirstStage(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         stage, x = ctx.stage, ctx.x
-        dweight, dbias = stage.gradients(_own(grads[0], stage))
+        dweight, dbias = stage.gradients(own_gradient(grads[0], stage))
         channels, inputs, taps = ctx.kernel
         total = x.new_zeros(taps * inputs, channels)
         ones = x.new_zeros(channels)
@@ -316,7 +328,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> T
     return F.conv2d(image, channels_last(weight), bias, dilation=(1, dilation)).squeeze(2)
 
 
-def _own(gradient: Tensor, stage: _Stage) -> Array:
+def own_gradient(gradient: Tensor, stage: Stage) -> Array:
     """A gradient with channels innermost; a copy where it is written to."""
     found = innermost(gradient)
     shared = stage.how.window is not None and found.data_ptr() == gradient.data_ptr()
@@ -328,5 +340,6 @@ def _flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _single(v: NDArray[np.float64]) -> Array:
+def single(v: NDArray[np.float64]) -> Array:
+    """In float32."""
     return v.astype(np.float32)

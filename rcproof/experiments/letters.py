@@ -1,7 +1,7 @@
 """A first convolution of letters, with the batch norm, relu and max pooling behind it: looked up, not multiplied.
 
 Where every column of x (N, 4, L) is a letter, a window of K columns is a word, and what a filter w (C, 4, K) says of it
-is a sum over tables, one for every three places: z_i = b + Σ_t T_t[letters i + 3t, i + 3t + 1, i + 3t + 2]. Nothing else
+is a sum over tables, one for every three places: z_i = b + Σ_t T_t[letters i + 3t, i + 3t + 1, i + 3t + 2]. No more
 of z is needed than the maxima in the windows of the pooling, and sums over all its M rows, which the letters give: with
 S (4K) the counts of each letter at each place of a window, and G (4K × 4K) those of two letters at two places, both
 whole numbers,

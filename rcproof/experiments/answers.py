@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rcproof.experiments import questions
 from rcproof.experiments.gaps import COMPARED as GAPS_COMPARED
+from rcproof.experiments.gaps import overfitting
 from rcproof.experiments.results import Results
 
 #: With fewer, no test tells strategies apart.
@@ -13,36 +15,48 @@ FEWEST_SEEDS = 3
 #: What p is called significant at.
 LEVEL = 0.05
 Rows = list[dict[str, Any]]
-QUESTIONS = {
-    "1": "Do the numbers reproduce the paper's?",
-    "2": "Is post-hoc conjoined never worse than conjoined during training, and than its own network on one strand?",
-    "3": "Who overfits?",
-    "4": "Does it matter which layers are coupled?",
-    "5": "Does the warm start beat post-hoc conjoined, and RCPS from scratch?",
-    "6": "What should a user do?",
-}
+QUESTIONS = (
+    "Do the numbers reproduce the paper's?",
+    "Is post-hoc conjoined never worse than conjoined during training, and than its own network on one strand?",
+    "Who overfits?",
+    "Does it matter which layers are coupled?",
+    "Does the warm start beat post-hoc conjoined, and RCPS from scratch?",
+    "What should a user do?",
+)
 
 
-def summarise(results: Results, answers: dict[str, Any], lacking: dict[str, Any], over: Rows) -> list[str]:
-    """The answers to the six questions, and how much is missing. A p value is after Holm's correction unless said."""
+def answered(results: Results) -> dict[str, Any]:
+    """What the questions find in the results, as numbers."""
+    return {
+        "1_reproduction": questions.reproduction(results),
+        "2_post_hoc": questions.guarantees(results),
+        "3_overfitting": overfitting(results),
+        "4_coupling_path": questions.coupling_path(results),
+        "5_warm_start": questions.warm_start(results),
+        "6_guide": questions.guide(results),
+    }
+
+
+def findings(answers: dict[str, Any], over: Rows) -> Rows:
+    """The same in words, below each question. A p value is after Holm's correction unless said."""
+    words = (
+        _reproduction(answers["1_reproduction"]),
+        _post_hoc(answers["2_post_hoc"], over),
+        _overfitting(answers["3_overfitting"]),
+        _coupling_path(answers["4_coupling_path"]),
+        _warm_start(answers["5_warm_start"], over),
+        _guide(answers["6_guide"]),
+    )
     return [
-        f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing.",
-        *_reproduction(answers["1_reproduction"]),
-        *_post_hoc(answers["2_post_hoc"], over),
-        *_overfitting(answers["3_overfitting"]),
-        *_coupling_path(answers["4_coupling_path"]),
-        *_warm_start(answers["5_warm_start"], over),
-        *_guide(answers["6_guide"]),
+        {"number": str(i), "question": question, "answers": list(lines)}
+        for i, (question, lines) in enumerate(zip(QUESTIONS, words, strict=True), 1)
     ]
 
 
-def by_question(summary: list[str]) -> list[dict[str, Any]]:
-    """The lines of :func:`summarise` below the question that each answers; those of none are left out."""
-    return [
-        {"number": key, "question": question,
-         "answers": [line.removeprefix(f"{key}. ") for line in summary if line.startswith(f"{key}. ")]}
-        for key, question in QUESTIONS.items()
-    ]  # fmt: skip
+def summarise(results: Results, lacking: dict[str, Any], found: Rows) -> list[str]:
+    """How many runs there are, and every finding with the number of its question."""
+    extent = f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing."
+    return [extent, *(f"{one['number']}. {line}" for one in found for line in one["answers"])]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -52,52 +66,56 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def _reproduction(found: dict[str, Any]) -> Iterable[str]:
     if note := found.get("note"):
-        yield f"1. {note}"
+        yield str(note)
     for task, order in found["order"].items():
         own = [r for r in found["rows"] if (r["task"], r["metric"]) == (task, "auroc")]
         tested = [r for r in own if r["p_holm"] is not None]
         differ = [f"{r['strategy']} by {r['difference']:+.3g} (p {number(r['p_holm'])})"
                   for r in tested if r["p_holm"] < LEVEL]  # fmt: skip
         most = max(own, key=lambda r: abs(r["difference"]))
-        yield f"1. {task}: " + (
+        yield f"{task}: " + (
             f"of {len(tested)} strategies, {len(differ)} can be told from the paper's mean AuROC"
             f"{': ' if differ else ''}{', '.join(differ)}."
             if tested
             else f"at most {most['difference']:+.3g} ({most['strategy']}) from the paper's mean, of too few seeds."
         )
         if order["rank_correlation"] is not None:
-            yield (
-                f"1. {task}: the order of the strategies correlates with the paper's by {order['rank_correlation']:g}."
-            )
+            yield (f"{task}: the order of the strategies correlates with the paper's by {order['rank_correlation']:g}.")
 
 
 def _post_hoc(found: dict[str, Any], over: Rows) -> Iterable[str]:
     t9 = found["t9"]
     yield (
-        f"2. T9 held in {t9['hold']} of {t9['checks']} checks (every seed, split and post-hoc form); the loss of the "
+        f"T9 held in {t9['hold']} of {t9['checks']} checks (every seed, split and post-hoc form); the loss of the "
         f"conjoined network was above that of its own network on one strand in {t9['test_loss_above_own_strand']}."
     )
     for pair in (("post-hoc", "conjoined"), ("post-hoc", "standard-aug")):
-        yield from _verdicts(found["comparisons"], over, pair, "2")
+        yield from _verdicts(found["comparisons"], over, pair)
 
 
 def _overfitting(found: dict[str, Any]) -> Iterable[str]:
     for a, b in GAPS_COMPARED:
         some = [c for c in found["comparisons"] if (c["a"], c["b"]) == (a, b) and c["n"] >= FEWEST_SEEDS]
         if some:
-            shown = [f"{c['set']} {c['mean_difference']:+.3g} ({c['a_higher']} of {c['n']}, p {number(c['p_holm'])})"
-                     for c in some]  # fmt: skip
+            shown = [f"{c['set']} {_shown(c)}" for c in some]
             above = sum(c["mean_difference"] > 0 for c in some)
             yield (
-                f"3. The gap between test and training loss is larger for {a} than for {b} in {above} of {len(some)} "
+                f"The gap between test and training loss is larger for {a} than for {b} in {above} of {len(some)} "
                 f"tasks; told from chance in {_significant(some)}: {'; '.join(shown)}."
             )
     for task, axis in dict.fromkeys((c["set"], c["axis"]) for c in found["trends"]):
         own = [c for c in found["trends"] if (c["set"], c["axis"]) == (task, axis)]
-        shown = [(c["a"] if c["of"] == "gap" else f"lead of {c['a']} over {c['b']}")
-                 + f" {c['mean_difference']:+.3g} ({c['a_higher']} of {c['n']}, p {number(c['p_holm'])})"
-                 for c in own]  # fmt: skip
-        yield f"3. {task}: gap in the loss, change per {own[0]['per']}: {'; '.join(shown)}."
+        shown = [f"{c['a'] if c['of'] == 'gap' else trend_of(c)} {_shown(c)}" for c in own]
+        yield f"{task}: gap in the loss, change per {own[0]['per']}: {'; '.join(shown)}."
+
+
+def trend_of(c: dict[str, Any]) -> str:
+    """What a trend is the change of."""
+    return f"gap of {c['a']}" if c["of"] == "gap" else f"lead of {c['a']} over {c['b']}"
+
+
+def _shown(c: dict[str, Any]) -> str:
+    return f"{c['mean_difference']:+.3g} ({c['a_higher']} of {c['n']}, p {number(c['p_holm'])})"
 
 
 def _significant(comparisons: Rows) -> int:
@@ -115,20 +133,20 @@ def _coupling_path(found: dict[str, Any]) -> Iterable[str]:
             if least is not None else ""
         )  # fmt: skip
         yield (
-            f"4. Of {len(some)} comparisons of coupled layers with none coupled (cj-rcps-all), at equal width and at "
+            f"Of {len(some)} comparisons of coupled layers with none coupled (cj-rcps-all), at equal width and at "
             f"equal parameters, {_significant(some)} can be told from chance{smallest}."
         )
 
 
 def _warm_start(found: dict[str, Any], over: Rows) -> Iterable[str]:
     for pair in (("warm-rcps", "post-hoc"), ("warm-rcps", "warm-conjoined"), ("warm-rcps", "rcps")):
-        yield from _verdicts(found["comparisons"], over, pair, "5")
+        yield from _verdicts(found["comparisons"], over, pair)
     moved = [m for m in found["movement"] if (m["strategy"], m["weights"]) == ("warm-rcps", "last")]
     if moved:
         shortest, longest = (choose(moved, key=lambda m: m["cross"]) for choose in (min, max))
         ahead = sum(m["cross"] > m["own"] for m in moved)
         yield (
-            f"5. After the last epoch the cross-strand weights of warm-rcps, which began at 0, have "
+            f"After the last epoch the cross-strand weights of warm-rcps, which began at 0, have "
             f"{number(shortest['cross'])} ({shortest['task']} {shortest['layer']}) to {number(longest['cross'])} "
             f"({longest['task']} {longest['layer']}) of the norm of the layer's own weights at the start; they moved "
             f"farther than the layer's own in {ahead} of {len(moved)} layers."
@@ -138,30 +156,28 @@ def _warm_start(found: dict[str, Any], over: Rows) -> Iterable[str]:
 def _guide(found: dict[str, Any]) -> Iterable[str]:
     for task, row in found["tasks"].items():
         yield (
-            f"6. {task}: best {row['best']}; not told from it: {', '.join(row['not_told_from_best']) or 'none'}."
+            f"{task}: best {row['best']}; not told from it: {', '.join(row['not_told_from_best']) or 'none'}."
             if row["seeds"] >= FEWEST_SEEDS
-            else f"6. {task}: best {row['best']} of {row['seeds']} seed(s), too few to tell strategies apart."
+            else f"{task}: best {row['best']} of {row['seeds']} seed(s), too few to tell strategies apart."
         )
 
 
-def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str], question: str) -> Iterable[str]:
+def _verdicts(comparisons: Rows, over: Rows, pair: tuple[str, str]) -> Iterable[str]:
     own = [c for c in comparisons if (c["a"], c["b"]) == pair and c["metric"] != "loss"]
     for c in own:
         if c["n"] >= FEWEST_SEEDS:
             yield (
-                f"{question}. {c['set']}: {c['a']} − {c['b']} = {number(c['mean_difference'])} {c['metric']} over "
+                f"{c['set']}: {c['a']} − {c['b']} = {number(c['mean_difference'])} {c['metric']} over "
                 f"{c['n']} seeds, higher in {c['a_higher']} (p = {number(c['p_t'])}, Holm {number(c['p_holm'])}; "
                 f"signed ranks {number(c['p_wilcoxon'])})."
             )
     few = [f"{c['set']} {c['mean_difference']:+.3g}" for c in own if c["n"] < FEWEST_SEEDS]
     if few:
-        yield (
-            f"{question}. {pair[0]} − {pair[1]} of fewer than {FEWEST_SEEDS} seeds, too few to test: {', '.join(few)}."
-        )
+        yield (f"{pair[0]} − {pair[1]} of fewer than {FEWEST_SEEDS} seeds, too few to test: {', '.join(few)}.")
     for c in over:
         if (c["a"], c["b"]) == pair:
             yield (
-                f"{question}. All {c['kind']} tasks: {c['a']} − {c['b']} = {number(c['mean_difference'])} "
+                f"All {c['kind']} tasks: {c['a']} − {c['b']} = {number(c['mean_difference'])} "
                 f"{c['metric']} over {c['tasks']} tasks, higher in {c['a_higher']} (signed ranks "
                 f"{number(c['p_wilcoxon'])}, Holm {number(c['p_holm'])})."
             )

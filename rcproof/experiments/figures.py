@@ -228,15 +228,15 @@ def warm_start(found: dict[str, Any], theme: Theme) -> Any:
 
 def overview(results: Results, theme: Theme) -> Any:
     """6: every strategy's difference from post-hoc conjoined in every task, mean and 95 % interval; right is better."""
-    from rcproof.experiments.results import PRIMARY, compare
+    from rcproof.experiments.results import HIGHER_IS_BETTER, PRIMARY, compare
 
     panels = []
     for name in results.tasks:
-        metric, highest = PRIMARY[results.kind(name)]
+        metric = PRIMARY[results.kind(name)]
         some = [c for s in results.strategies(name) if s != "post-hoc"
                 and (c := compare(results, name, s, "post-hoc", metric)) is not None]  # fmt: skip
         if some:
-            panels.append((name, metric, 1 if highest else -1, some))
+            panels.append((name, metric, 1 if metric in HIGHER_IS_BETTER else -1, some))
     if not panels:
         return None
     columns = min(3, len(panels))

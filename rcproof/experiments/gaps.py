@@ -22,6 +22,7 @@ from rcproof.experiments.results import (
     corrected,
     differences_of,
     mean_sd,
+    paired,
     shortened,
     tested,
 )
@@ -78,7 +79,7 @@ def trends(results: Results) -> list[dict[str, Any]]:
     for task, (axis, (unit, at)) in product(results.tasks, AXES.items()):
         levels = _levels(results, task, axis)
         asked = [(one, "", "loss", [gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED]
-        metric = PRIMARY[results.kind(task)][0]
+        metric = PRIMARY[results.kind(task)]
         asked += [(a, b, metric, [leads_of(results, s, a, b, metric) for _, s in levels]) for a, b in LEADS]
         for a, b, what, values in asked:
             slopes = slopes_of([(at(x), by_seed) for (x, _), by_seed in zip(levels, values, strict=True)])
@@ -136,22 +137,20 @@ def last_gap(run: dict[str, Any], metric: str) -> float | None:
 
 
 def _compare(results: Results, name: str, a: str, b: str) -> Comparison | None:
-    first, second = (gaps_of(results, name, one, "loss") for one in (a, b))
-    differences = {seed: first[seed] - second[seed] for seed in first if seed in second}
+    differences = paired(*(gaps_of(results, name, one, "loss") for one in (a, b)))
     return tested(name, "loss", a, b, differences) if differences else None
 
 
 def _levels(results: Results, task: str, axis: str) -> list[tuple[float, str]]:
     """The task and its variants along an axis, each where it lies; nothing else about them differs."""
     other = "noise" if axis == "fraction" else "fraction"
-    at = {s: next(run for (name, _, _), run in results.runs.items() if name == s) for s in results.sets}
-    return sorted(
-        (float(run[axis]), s) for s, run in at.items() if s.split("@")[0] == task and run[other] == at[task][other]
-    )
+    same = results.one(task)[other]
+    own = ((s, results.one(s)) for s in results.sets if s.split("@")[0] == task)
+    return sorted((float(run[axis]), s) for s, run in own if run[other] == same)
 
 
 def _metrics(results: Results, name: str) -> tuple[str, str]:
-    return PRIMARY[results.kind(name)][0], "loss"
+    return PRIMARY[results.kind(name)], "loss"
 
 
 def _better(metric: str) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from rcproof.errors import RcproofError
 from rcproof.experiments.registry import fetch
 from rcproof.experiments.results import (
+    HIGHER_IS_BETTER,
     PRIMARY,
     Results,
     compare,
@@ -96,7 +97,7 @@ def guarantees(results: Results) -> dict[str, Any]:
     pairs = (("post-hoc", "conjoined"), ("post-hoc", "standard-aug"), ("post-hoc-noaug", "standard"))
     found = []
     for name in results.tasks:
-        for metric in (PRIMARY[results.kind(name)][0], "loss"):
+        for metric in (PRIMARY[results.kind(name)], "loss"):
             found += [c for a, b in pairs if (c := compare(results, name, a, b, metric)) is not None]
     return {
         "t9": {"checks": len(rows), "hold": sum(r["holds"] for r in rows),
@@ -113,7 +114,7 @@ def coupling_path(results: Results) -> dict[str, Any]:
         kind = results.kind(name)
         if kind == "simulated":  # nothing there to couple
             continue
-        metric = PRIMARY[kind][0]
+        metric = PRIMARY[kind]
         for strategy in PATH:
             for width, one in (("equal", strategy), ("equal parameters", f"{strategy}-equal")):
                 if one == "cj-rcps-all-equal":
@@ -143,7 +144,7 @@ def warm_start(results: Results) -> dict[str, Any]:
     found, moved, last = [], [], []
     for name in results.tasks:
         kind = results.kind(name)
-        for metric in (PRIMARY[kind][0], "loss"):
+        for metric in (PRIMARY[kind], "loss"):
             found += [c for a, b in pairs if (c := compare(results, name, a, b, metric)) is not None]
         for strategy, which in (
             (s, w) for s in ("warm-rcps", "warm-rcps-cross") for w in ("movement", "movement_last")
@@ -157,7 +158,7 @@ def warm_start(results: Results) -> dict[str, Any]:
                      "own_sd": own[1], "kept_epoch": mean_sd(r["best_epoch"] for r in runs)[0]}
                 )  # fmt: skip
         for strategy in ("warm-rcps", "warm-rcps-cross", "warm-conjoined", "warm-standard"):
-            metric = PRIMARY[kind][0]
+            metric = PRIMARY[kind]
             ends = [
                 (r["metrics"]["test"][metric], r["metrics_last"]["test"][metric], r["best_epoch"])
                 for r in results.seeds(name, strategy).values() if "metrics_last" in r
@@ -177,7 +178,8 @@ def guide(results: Results) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     ranks: dict[str, list[float]] = {}
     for name in results.tasks:
-        metric, highest = PRIMARY[results.kind(name)]
+        metric = PRIMARY[results.kind(name)]
+        highest = metric in HIGHER_IS_BETTER
         means = {s: mean_sd(v.values())[0] for s in results.strategies(name) if (v := results.values(name, s, metric))}
         order = sorted(means, key=lambda s: -means[s] if highest else means[s])
         against = corrected([c for s in order[1:] if (c := compare(results, name, order[0], s, metric)) is not None])
@@ -211,10 +213,13 @@ def pairwise(results: Results) -> list[dict[str, Any]]:
     """The comparisons of :data:`COMPARED` and :data:`ASKED_LATER` in every task, Holm's correction within a task."""
     rows = []
     for name in results.tasks:
-        metric, highest = PRIMARY[results.kind(name)]
+        metric = PRIMARY[results.kind(name)]
         some = [c for a, b in (*COMPARED, *ASKED_LATER) if (c := compare(results, name, a, b, metric)) is not None]
         later = [(c.a, c.b) in ASKED_LATER for c in some]
-        rows += [{**c.to_json(), "highest": highest, "later": x} for c, x in zip(corrected(some), later, strict=True)]
+        rows += [
+            {**c.to_json(), "highest": metric in HIGHER_IS_BETTER, "later": x}
+            for c, x in zip(corrected(some), later, strict=True)
+        ]
     return rows
 
 
@@ -225,7 +230,7 @@ def across(results: Results, kind: str = "binary") -> list[dict[str, Any]]:
     over data sets). ``p_holm`` corrects them for each other.
     """
     rows: list[dict[str, Any]] = []
-    metric = PRIMARY[kind][0]
+    metric = PRIMARY[kind]
     for a, b in (*COMPARED, *ASKED_LATER):
         by_task = {
             name: mean_sd(found.values())[0]

@@ -11,8 +11,7 @@ from typing import Any
 
 from rcproof.experiments import figures as draw
 from rcproof.experiments import questions
-from rcproof.experiments.answers import by_question, number, summarise
-from rcproof.experiments.gaps import overfitting
+from rcproof.experiments.answers import answered, findings, number, summarise, trend_of
 from rcproof.experiments.results import PRIMARY, SECONDARY, Results, mean_sd, short
 from rcproof.experiments.strategies import STRATEGIES, twin
 from rcproof.experiments.tasks import TASKS
@@ -30,14 +29,7 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
     Raises :class:`~rcproof.errors.RcproofError` if there are no result files, or one that is damaged.
     """
     results = Results.read(results_folder)
-    answers = {
-        "1_reproduction": questions.reproduction(results),
-        "2_post_hoc": questions.guarantees(results),
-        "3_overfitting": overfitting(results),
-        "4_coupling_path": questions.coupling_path(results),
-        "5_warm_start": questions.warm_start(results),
-        "6_guide": questions.guide(results),
-    }
+    answers = answered(results)
     scores, pairs, lacking = score_rows(results), questions.pairwise(results), questions.missing(results)
     over = questions.across(results)
     tables = {
@@ -55,8 +47,8 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
     }
     written = []
     out.mkdir(parents=True, exist_ok=True)
-    summary = summarise(results, answers, lacking, over)
-    report = {"schema": SCHEMA, "runs": len(results.runs), "findings": by_question(summary), "scores": scores,
+    found = findings(answers, over)
+    report = {"schema": SCHEMA, "runs": len(results.runs), "findings": found, "scores": scores,
               "answers": answers, "pairwise": pairs, "across_tasks": over, "missing": lacking,
               "versions": versions(results)}  # fmt: skip
     written.append(
@@ -66,7 +58,8 @@ def build_report(results_folder: Path, out: Path, with_figures: bool = True) -> 
         written.append(_write(out / "tables" / f"{name}.csv", as_csv(rows)))
     if with_figures:
         written += write_figures(results, answers, out / "figures")
-    text = as_markdown(results, answers, scores, pairs, over, lacking, summary)
+    summary = summarise(results, lacking, found)
+    text = as_markdown(results, answers, scores, pairs, over, lacking, found, summary[0])
     written.append(_write(out / "report.md", text))
     return {
         "schema": SCHEMA,
@@ -89,7 +82,7 @@ def score_rows(results: Results) -> Rows:
             if kind not in STRATEGIES[strategy].tasks or not results.seeds(name, strategy):
                 continue
             same = twin(kind, strategy)
-            for metric in (PRIMARY[kind][0], *SECONDARY[kind]):
+            for metric in (PRIMARY[kind], *SECONDARY[kind]):
                 row: dict[str, Any] = {"set": name, "strategy": strategy, "as": same if same != strategy else "",
                                        "metric": metric}  # fmt: skip
                 for split in ("test", "valid", "train"):
@@ -159,7 +152,7 @@ def as_csv(rows: Rows) -> str:
 
 def as_markdown(
     results: Results, answers: dict[str, Any], scores: Rows, pairs: Rows, over: Rows, lacking: dict[str, Any],
-    summary: list[str],
+    found: Rows, extent: str,
 ) -> str:  # fmt: skip
     """The report as a page: what was found, question by question, and the tables behind it."""
     parts = [
@@ -167,12 +160,13 @@ def as_markdown(
         "",
         "Written by `rcproof experiment report` from the result files alone.",
         "",
+        extent,
+        "",
     ]
-    parts += [f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing.", ""]
-    parts += _findings_part(by_question(summary))
+    parts += _findings_part(found)
     for name in results.tasks:
         kind = results.kind(name)
-        metrics = (PRIMARY[kind][0], *SECONDARY[kind])
+        metrics = (PRIMARY[kind], *SECONDARY[kind])
         what = TASKS[name].about if name in TASKS else "data of your own"
         parts += [
             f"## {name}: {what}",
@@ -255,8 +249,7 @@ def _gaps_part(found: dict[str, Any]) -> list[str]:
     if some := [c for c in found["trends"] if c["n"] > 1]:
         head = ["task", "per", "of", "n", "mean slope", "95 % interval", "growing", "p (t, Holm)", "p (Wilcoxon)"]
         about = "The slope of each seed over the variants that it was trained at; leads are in the test metric."
-        lines = [[c["set"], c["per"], f"gap of {c['a']}" if c["of"] == "gap" else f"lead of {c['a']} over {c['b']}",
-                  *_tested(c)] for c in some]  # fmt: skip
+        lines = [[c["set"], c["per"], trend_of(c), *_tested(c)] for c in some]
         parts += ["## How it goes with training-set size and label noise", "", about, "", *_table(head, lines)]
     return parts
 

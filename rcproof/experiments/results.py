@@ -15,8 +15,8 @@ from rcproof.experiments.runs import read
 from rcproof.experiments.strategies import STRATEGIES, twin
 from rcproof.experiments.tasks import TASKS
 
-#: What a task is judged by: the metric, and whether more is better.
-PRIMARY = {"simulated": ("auroc", True), "binary": ("auroc", True), "profile": ("profile_nll", False)}
+#: The metric that a task is judged by.
+PRIMARY = {"simulated": "auroc", "binary": "auroc", "profile": "profile_nll"}
 #: Metrics of which more is better; of a loss, less is.
 HIGHER_IS_BETTER = frozenset({"auroc", "auprc", "pearson", "counts_pearson"})
 #: Beside it in the tables.
@@ -66,7 +66,11 @@ class Results:
 
     def kind(self, name: str) -> str:
         """``simulated``, ``binary`` or ``profile``."""
-        return str(next(run["kind"] for (s, _, _), run in self.runs.items() if s == name))
+        return str(self.one(name)["kind"])
+
+    def one(self, name: str) -> dict[str, Any]:
+        """A run of a set, for what all of them have in common."""
+        return next(run for (s, _, _), run in self.runs.items() if s == name)
 
     def strategies(self, name: str) -> list[str]:
         """Strategies with runs in a set, in their usual order."""
@@ -148,7 +152,11 @@ class Comparison:
 
 def differences_of(results: Results, name: str, a: str, b: str, metric: str) -> dict[int, float]:
     """Strategy ``a`` less ``b`` by seed, of the seeds that both have."""
-    first, second = results.values(name, a, metric), results.values(name, b, metric)
+    return paired(results.values(name, a, metric), results.values(name, b, metric))
+
+
+def paired(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
+    """The first less the second by seed, of the seeds that both have."""
     return {seed: first[seed] - second[seed] for seed in first if seed in second}
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_jit = numba.njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, boundscheck=False, error_model="numpy")
+jit = numba.njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, boundscheck=False, error_model="numpy")
 
 #: Rows of a block of sums.
 BLOCK = 128
 
 
-@_jit
+@jit
 def moments(z, mean, square):
     """Mean and mean squared deviation (C,) float64 of rows (M, C): block by block, joined by Chan's formula."""
     rows, channels = z.shape
@@ -43,7 +43,7 @@ def moments(z, mean, square):
         square[c] /= rows
 
 
-@_jit
+@jit
 def affine_relu(z, scale, shift, y):
     """y = max(0, scale·z + shift), rows (M, C)."""
     zero = np.float32(0)
@@ -52,7 +52,7 @@ def affine_relu(z, scale, shift, y):
             y[i, c] = max(zero, scale[c] * z[i, c] + shift[c])
 
 
-@_jit
+@jit
 def affine_relu_sums(z, y, dy, mean, plain, crossed):
     """Of the gradient g behind the relu, Σ g and Σ g·(z − mean) (C,) float64."""
     rows, channels = z.shape
@@ -71,7 +71,7 @@ def affine_relu_sums(z, y, dy, mean, plain, crossed):
             crossed[c] += two[c]
 
 
-@_jit
+@jit
 def affine_relu_back(z, y, dy, own, constant, slope, dz):
     """dz = own·g + constant + slope·z, (N, L, C), with g the gradient behind the relu; dz may be longer than z."""
     zero = np.float32(0)
@@ -82,7 +82,7 @@ def affine_relu_back(z, y, dy, own, constant, slope, dz):
                 dz[n, i, c] = own[c] * g + constant[c] + slope[c] * z[n, i, c]
 
 
-@_jit
+@jit
 def extremes(z, sign, size, stride, top, where):
     """Of z (N, L, C) in windows, the largest sign·z: as z (N, P, C), and at which position (the first of equals)."""
     count, _, channels = z.shape
@@ -105,7 +105,7 @@ def extremes(z, sign, size, stride, top, where):
                 where[n, p, c] = place[c]
 
 
-@_jit
+@jit
 def extremes_back(z, where, g, own, constant, slope, dz):
     """dz = constant + slope·z, and own·g where the extremes are: g (N, P, C). dz may be longer than z."""
     count, length, channels = z.shape
@@ -118,7 +118,7 @@ def extremes_back(z, where, g, own, constant, slope, dz):
                 dz[n, where[n, p, c], c] += own[c] * g[n, p, c]
 
 
-@_jit
+@jit
 def windows(x, w, bias, y):
     """y[n, o, t] = bias[o] + Σ_k,c w[o, k, c]·x[n, t + k, c]; a window is K·C numbers in a row, and four go at once."""
     count, length, channels = x.shape
@@ -147,7 +147,7 @@ def windows(x, w, bias, y):
                 y[n, o, t] = p
 
 
-@_jit
+@jit
 def windows_back(dy, w, dx):
     """The gradient of :func:`windows` for x, by four positions of dy (N, O, T) at once; dx (N, L, C)."""
     count, length, channels = dx.shape
@@ -173,7 +173,7 @@ def windows_back(dy, w, dx):
                     part[j] += p * a[j]
 
 
-@_jit
+@jit
 def windows_sums(dy, x, dw):
     """The gradient of :func:`windows` for the weights, (O, K, C) float64."""
     count, length, channels = x.shape
@@ -202,7 +202,7 @@ def windows_sums(dy, x, dw):
                 total[j] += own[j]
 
 
-@_jit
+@jit
 def skip_relu(x, z, start, y):
     """y = x[:, start : start + L′] + max(0, z), of x (N, L, C) and z (N, L′, C)."""
     count, length, channels = z.shape
@@ -214,7 +214,7 @@ def skip_relu(x, z, start, y):
             out[i] = skipped[i] + max(zero, own[i])
 
 
-@_jit
+@jit
 def skip_relu_back(g, z, start, dx, dz):
     """The gradient of :func:`skip_relu` for both."""
     count, length, channels = z.shape
@@ -230,7 +230,7 @@ def skip_relu_back(g, z, start, dx, dz):
             out[i] = v[i] if own[i] > zero else zero
 
 
-@_jit
+@jit
 def partners(s, out):
     """out (2N, L, 2C): every row of s (2N, L, C), and beside it that of the other strand, reversed."""
     count, length, channels = s.shape
@@ -247,7 +247,7 @@ def partners(s, out):
                 out[n, i, channels + c] = row[c]
 
 
-@_jit
+@jit
 def partners_back(g, ds):
     """The transpose of :func:`partners`."""
     count, length, channels = ds.shape

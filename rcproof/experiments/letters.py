@@ -17,18 +17,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rcproof.experiments.kernels import jit
 from rcproof.experiments.stages import Normed, Stage, own_gradient
 
 Codes = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
-
-_jit = numba.njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, boundscheck=False, error_model="numpy")
 
 #: Channels of a table that lie together: three vector registers. A constant, since loops of unknown length cost more.
 LANES = 24
@@ -46,7 +44,7 @@ def read(x: Tensor, taps: int) -> Codes | None:
     if x.shape[1] != 4 or x.shape[2] < taps:
         return None
     codes = np.zeros((x.shape[0], x.shape[2] + LETTERS * _tables(taps)), np.uint8)
-    return codes if encode(x.detach().contiguous().numpy(), codes) else None
+    return codes if encode(x.contiguous().numpy(), codes) else None
 
 
 class LetterStage(torch.autograd.Function):
@@ -59,39 +57,35 @@ class LetterStage(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         assert how.window is not None
         channels, _, taps = kernel.shape
-        ctx.codes, ctx.kernel = codes, kernel.shape
-        ctx.w = kernel.detach().double().permute(2, 1, 0).reshape(4 * taps, channels).numpy()
-        ctx.b = np.zeros(channels) if offset is None else offset.detach().double().numpy()
-        ctx.offset, ctx.stage = offset is not None, Stage(weight, bias, how)
-        positions = length - taps + 1
+        w = kernel.detach().double().permute(2, 1, 0).reshape(4 * taps, channels).numpy()
+        b = np.zeros(channels) if offset is None else offset.detach().double().numpy()
+        stage, positions = Stage(weight, bias, how), length - taps + 1
         rows = len(codes) * positions
+        ctx.codes, ctx.kernel, ctx.offset, ctx.stage = codes, kernel.shape, offset is not None, stage
         if how.training:
-            ctx.single, ctx.both = counted(codes, positions, taps)
-            mean = ctx.single @ ctx.w / rows
-            var = np.einsum("kc,kc->c", ctx.w, ctx.both @ ctx.w) / rows - mean**2
-            r = how.moved(mean + ctx.b, np.maximum(var, 0), rows)
-            mean = mean + ctx.b
+            single, both = counted(codes, positions, taps)
+            unbiased, with_unbiased = single @ w / rows, both @ w
+            var = np.einsum("kc,kc->c", w, with_unbiased) / rows - unbiased**2
+            mean = unbiased + b
+            r = how.moved(mean, np.maximum(var, 0), rows)
+            ctx.single = single[:, None]
+            ctx.with_z = with_unbiased + ctx.single * b  # sums over the rows of each letter times z
         else:
             mean, r = how.running()
-        size, stride = how.window
-        shape = (len(codes), (positions - size) // stride + 1, channels)
-        top, where = np.empty(shape, np.float32), np.empty(shape, np.int32)
-        sign = np.where(ctx.stage.weight < 0, -1.0, 1.0)
-        maxima(codes, tables_of(ctx.w * sign, ctx.b * sign), sign.astype(np.float32), size, stride, top, where)
-        ctx.stage.tops, ctx.stage.places = [top], [where]
-        return torch.from_numpy(ctx.stage.normalised(mean, r, rows)).transpose(1, 2)
+        sign, top, where = stage.room(len(codes), positions, channels)
+        maxima(codes, tables_of(w * sign, b * sign), sign, *how.window, top, where)
+        return torch.from_numpy(stage.normalised(mean, r, rows)).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        stage, w = ctx.stage, ctx.w
+        stage = ctx.stage
         dweight, dbias = stage.gradients(own_gradient(grads[0], stage))
         channels, inputs, taps = ctx.kernel
         tables = np.zeros((_tables(taps), ENTRIES, channels))
         maxima_back(ctx.codes, stage.places[0], stage.dy, stage.own, tables)
         total = weights_of(tables, taps)
         if stage.how.training:
-            single, c = ctx.single[:, None], stage.slope.astype(np.float64)
-            total += single * (stage.constant + c * ctx.b) + ctx.both @ w * c
+            total += ctx.single * stage.constant + ctx.with_z * stage.slope
         kernel = torch.from_numpy(total).float().view(taps, inputs, channels).permute(2, 1, 0).contiguous()
         # In training the bias goes with the mean; in eval it gets what the tables' gradient adds up to.
         ones = np.zeros(channels) if stage.how.training else tables[0].sum(axis=0)
@@ -143,7 +137,7 @@ def counted(codes: Codes, positions: int, taps: int) -> tuple[Doubles, Doubles]:
 # -- loops -----------------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def encode(x, codes):
     """The codes of x (N, 4, L), into the first L of a row; whether x is letters all over."""
     count, _, length = x.shape
@@ -162,7 +156,7 @@ def encode(x, codes):
     return others == 0
 
 
-@_jit
+@jit
 def maxima(codes, tables, sign, size, stride, top, where):
     """In each window of z, sign·z the largest: z as top (N, P, C), and at which position (the first of equals)."""
     count, windows, channels = top.shape
@@ -184,7 +178,7 @@ def maxima(codes, tables, sign, size, stride, top, where):
                     where[n, p, c] = begin + place[c - block * LANES]
 
 
-@_jit
+@jit
 def _add(code, flat, new, size, rows):
     """Add to the rows of a window what seven tables say of it; to nothing, where they are new."""
     for i in range(size):
@@ -208,7 +202,7 @@ def _add(code, flat, new, size, rows):
                 )
 
 
-@_jit
+@jit
 def _largest(rows, size, best, place):
     """The largest of each channel and its row, four rows at once: the first of equals."""
     one, two, three = np.int32(1), np.int32(2), np.int32(3)
@@ -234,7 +228,7 @@ def _largest(rows, size, best, place):
             place[j] = row if higher else place[j]
 
 
-@_jit
+@jit
 def maxima_back(codes, where, g, own, tables):
     """Add own·g (N, P, C) at the maxima to the entries (T, 64, C) that were read there."""
     count, windows, channels = where.shape
@@ -246,7 +240,7 @@ def maxima_back(codes, where, g, own, tables):
                     tables[t, codes[n, where[n, p, c] + LETTERS * t], c] += v
 
 
-@_jit
+@jit
 def pairs(codes, positions, first, ends):
     """Count two letters that lie ``lag`` apart, in words of 64 places.
 
@@ -284,7 +278,7 @@ def pairs(codes, positions, first, ends):
                 ends[k, lag, code[positions + k] >> 4, code[positions + k + lag] >> 4] += 1
 
 
-@_jit
+@jit
 def _ones(v):
     """How many bits of a word are set; compilers know this sum as one instruction."""
     v = v - ((v >> np.uint64(1)) & np.uint64(0x5555555555555555))

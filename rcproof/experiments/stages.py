@@ -83,13 +83,17 @@ class Stage:
         self.pieces.append(z)
         if self.how.window is None:
             return
+        sign, top, where = self.room(*z.shape)
+        kernels.extremes(z, sign, *self.how.window, top, where)
+
+    def room(self, count: int, length: int, channels: int) -> tuple[Array, Array, NDArray[np.int32]]:
+        """The sign of each scale, and memory for the maxima of so many rows of so many positions and their places."""
+        assert self.how.window is not None
         size, stride = self.how.window
-        shape = (z.shape[0], (z.shape[1] - size) // stride + 1, z.shape[2])
-        top, where = np.empty(shape, np.float32), np.empty(shape, np.int32)
-        sign = np.where(self.weight < 0, -1, 1).astype(np.float32)
-        kernels.extremes(z, sign, size, stride, top, where)
-        self.tops.append(top)
-        self.places.append(where)
+        shape = (count, (length - size) // stride + 1, channels)
+        self.tops.append(np.empty(shape, np.float32))
+        self.places.append(np.empty(shape, np.int32))
+        return np.where(self.weight < 0, -1, 1).astype(np.float32), self.tops[-1], self.places[-1]
 
     def output(self) -> Array:
         """(N, L or P, C)."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rcproof.experiments.gaps import STUDIED
-from rcproof.experiments.runs import SCHEMA, write
+from rcproof.experiments.runs import SCHEMA, Run, write
 from rcproof.experiments.strategies import STRATEGIES, strategies_of
 
 Runs = dict[tuple[str, str, int], dict[str, Any]]
@@ -18,8 +18,7 @@ VARIANTS = ((1.0, 0.0), (0.5, 0.0), (0.25, 0.0), (0.1, 0.0), (1.0, 0.1), (1.0, 0
 
 
 def named(fraction: float, noise: float) -> str:
-    parts = [f"fraction={fraction:g}"] * (fraction != 1) + [f"noise={noise:g}"] * (noise != 0)
-    return "IRF1" + ("@" + ",".join(parts) if parts else "")
+    return Run("IRF1", "rcps", 1, fraction, noise or None).key.split("/")[0]
 
 
 def made(task: str, kind: str, strategy: str, seed: int, auroc: float, loss: float, **more: Any) -> dict[str, Any]:

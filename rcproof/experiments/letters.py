@@ -190,16 +190,9 @@ def _add(code, flat, new, size, rows):
         e = (4 * ENTRIES + np.int64(code[i + 12])) * LANES
         f = (5 * ENTRIES + np.int64(code[i + 15])) * LANES
         g = (6 * ENTRIES + np.int64(code[i + 18])) * LANES
-        if new:
-            for j in range(LANES):
-                rows[to + j] = (
-                    flat[a + j] + flat[b + j] + flat[c + j] + (flat[d + j] + flat[e + j]) + (flat[f + j] + flat[g + j])
-                )
-        else:
-            for j in range(LANES):
-                rows[to + j] += (
-                    flat[a + j] + flat[b + j] + flat[c + j] + (flat[d + j] + flat[e + j]) + (flat[f + j] + flat[g + j])
-                )
+        for j in range(LANES):
+            said = flat[a + j] + flat[b + j] + flat[c + j] + (flat[d + j] + flat[e + j]) + (flat[f + j] + flat[g + j])
+            rows[to + j] = said if new else rows[to + j] + said
 
 
 @jit

@@ -111,7 +111,7 @@ def test_the_first_of_equals(looked_up: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("what", "value"),
-    [("unknown", 0.25), ("no letter", 0.0), ("two letters", 1.0), ("half", 0.5), ("nan", float("nan"))],
+    [("unknown", 0.25), ("no letter", 0.0), ("all letters", 1.0), ("half", 0.5), ("nan", float("nan"))],
 )
 def test_other_columns_are_not_looked_up(what: str, value: float, looked_up: list[int]) -> None:
     torch.manual_seed(0)

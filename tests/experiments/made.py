@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rcproof.experiments.gaps import STUDIED
+from rcproof.experiments.programme import STUDIED
 from rcproof.experiments.runs import SCHEMA, Run, write
 from rcproof.experiments.strategies import STRATEGIES, strategies_of
 

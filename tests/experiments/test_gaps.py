@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from rcproof.experiments import gaps
+from rcproof.experiments.programme import STUDIED
+from rcproof.experiments.report import build_report
 from rcproof.experiments.results import Results, holm
+from rcproof.experiments.runs import write
 from tests.experiments.made import SEEDS, VARIANTS, Runs, made, named
 
 
@@ -60,8 +64,8 @@ def test_slopes_against_scipy(runs: Runs) -> None:
     for axis, at, chosen in (("fraction", lambda v: -np.log2(v[0]), VARIANTS[:4]),
                              ("noise", lambda v: 10 * v[1], VARIANTS[:1] + VARIANTS[4:])):  # fmt: skip
         of = {(c["a"], c["b"]): c for c in found if c["axis"] == axis}
-        assert len(of) == len(gaps.STUDIED) + len(gaps.LEADS)
-        for strategy in gaps.STUDIED:
+        assert len(of) == len(STUDIED) + len(gaps.LEADS)
+        for strategy in STUDIED:
             slopes = [
                 stats.linregress(
                     [at(v) for v in chosen],
@@ -114,3 +118,30 @@ def test_what_was_not_measured_has_no_gap(runs: Runs) -> None:
     )  # fmt: skip
     assert row["n"] == 5
     assert gaps.last_gap(runs["IRF1", "rcps", 2], "loss") is None
+
+
+def test_page_shows_what_the_slopes_are_of(runs: Runs, tmp_path: Path) -> None:
+    """A cell a variant and strategy: the mean gap and its spread, and the test AuROC; a profile has no variants."""
+    for (name, strategy, seed), run in runs.items():
+        write(run, tmp_path / "results" / name / strategy / f"{seed}.json")
+    gone = ("IRF1@noise=0.2", "rcps", 4)
+    (tmp_path / "results" / "IRF1@noise=0.2" / "rcps" / "4.json").unlink()
+    build_report(tmp_path / "results", tmp_path / "out", with_figures=False)
+    page = (tmp_path / "out" / "report.md").read_text().split("## IRF1 by training-set size and label noise")[1]
+    assert "atac" not in page.split("\n## ")[0]
+    tables = page.split("\n## ")[0].split("Test auroc")
+    assert len(tables) == 2
+    for text, of, signs in zip(tables, ("gap", "auroc"), (" ± ", "("), strict=True):
+        rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+        assert rows[0][2:] == list(STUDIED)
+        assert [(float(r[0]), float(r[1])) for r in rows[1:]] == sorted(VARIANTS, key=lambda v: (v[1], v[0]))
+        for row in rows[1:]:
+            at = named(float(row[0]), float(row[1]))
+            for strategy, cell in zip(STUDIED, row[2:], strict=True):
+                own = [runs[at, strategy, s]["metrics"] for s in SEEDS if (at, strategy, s) != gone]
+                values = [m["test"]["loss"] - m["train"]["loss"] if of == "gap" else m["test"]["auroc"] for m in own]
+                assert float(cell.split(signs)[0]) == pytest.approx(np.mean(values), abs=6e-5)
+                assert cell.endswith(f"({len(own)})")
+                if of == "gap":
+                    spread = float(cell.split(" ± ")[1].split(" (")[0])
+                    assert spread == pytest.approx(np.std(values, ddof=1), rel=0.06)

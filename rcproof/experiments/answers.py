@@ -105,13 +105,17 @@ def _overfitting(found: dict[str, Any]) -> Iterable[str]:
             )
     for task, axis in dict.fromkeys((c["set"], c["axis"]) for c in found["trends"]):
         own = [c for c in found["trends"] if (c["set"], c["axis"]) == (task, axis)]
-        shown = [f"{c['a'] if c['of'] == 'gap' else trend_of(c)} {_shown(c)}" for c in own]
-        yield f"{task}: gap in the loss, change per {own[0]['per']}: {'; '.join(shown)}."
+        for of, words in (("gap", "gap in the loss"), ("last gap", "gap in the loss at the last epoch"),
+                          ("lead", "lead in the test metric")):  # fmt: skip
+            shown = [f"{c['a']}{' over ' + c['b'] if c['b'] else ''} {_shown(c)}" for c in own if c["of"] == of]
+            if shown:
+                yield f"{task}: {words}, change per {own[0]['per']}: {'; '.join(shown)}."
 
 
 def trend_of(c: dict[str, Any]) -> str:
     """What a trend is the change of."""
-    return f"gap of {c['a']}" if c["of"] == "gap" else f"lead of {c['a']} over {c['b']}"
+    return {"gap": f"gap of {c['a']}", "last gap": f"gap of {c['a']} at the last epoch",
+            "lead": f"lead of {c['a']} over {c['b']}"}[c["of"]]  # fmt: skip
 
 
 def _shown(c: dict[str, Any]) -> str:

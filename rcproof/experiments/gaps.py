@@ -52,15 +52,14 @@ def overfitting(results: Results) -> dict[str, Any]:
         for metric, strategy in product(_metrics(results, name), STUDIED):
             runs = results.seeds(name, strategy)
             gaps = [g for run in runs.values() if (g := gap(run, metric)) is not None]
-            last = [v for run in runs.values() if (v := last_gap(run, metric)) is not None]
+            last = list(last_gaps_of(results, name, strategy, metric).values())
             if gaps:
                 one = next(iter(runs.values()))
+                (train, _, _), (test, test_sd, _), (mean, sd, n) = (mean_sd(g[i] for g in gaps) for i in range(3))
+                last_mean, last_sd = mean_sd(last)[:2] if last else (None, None)
                 rows.append(
-                    {"set": name, "strategy": strategy, "metric": metric, "n": len(gaps),
-                     "train": mean_sd(g[0] for g in gaps)[0], "test": mean_sd(g[1] for g in gaps)[0],
-                     "gap": mean_sd(g[2] for g in gaps)[0], "gap_sd": mean_sd(g[2] for g in gaps)[1],
-                     "last_gap": mean_sd(last)[0] if last else None,
-                     "last_gap_sd": mean_sd(last)[1] if last else None,
+                    {"set": name, "strategy": strategy, "metric": metric, "n": n, "train": train, "test": test,
+                     "test_sd": test_sd, "gap": mean, "gap_sd": sd, "last_gap": last_mean, "last_gap_sd": last_sd,
                      "fraction": one["fraction"], "noise": one["noise"],
                      "epochs": mean_sd(r.get("epochs", 0) for r in runs.values())[0]}
                 )  # fmt: skip
@@ -73,19 +72,24 @@ def trends(results: Results) -> list[dict[str, Any]]:
     """How gaps in the loss, and the leads of :data:`LEADS`, change with training-set size and label noise.
 
     A seed gives one slope, by least squares over the variants that it was trained at; the seeds are the sample. A lead
-    is that in the test metric, positive where the first is better.
+    is that in the test metric, positive where the first is better. Noise moves the weights kept to an early epoch,
+    before a network has learnt its labels by heart, so the gap of the last epoch is asked for as well (``later``: when
+    the first results were seen); of a post-hoc form there is none.
     """
     found, about = [], []
     for task, (axis, (unit, at)) in product(results.tasks, AXES.items()):
         levels = _levels(results, task, axis)
-        asked = [(one, "", "loss", [gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED]
         metric = PRIMARY[results.kind(task)]
-        asked += [(a, b, metric, [leads_of(results, s, a, b, metric) for _, s in levels]) for a, b in LEADS]
-        for a, b, what, values in asked:
+        asked = [("gap", one, "", "loss", [gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED]
+        asked += [
+            ("last gap", one, "", "loss", [last_gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED
+        ]
+        asked += [("lead", a, b, metric, [leads_of(results, s, a, b, metric) for _, s in levels]) for a, b in LEADS]
+        for of, a, b, what, values in asked:
             slopes = slopes_of([(at(x), by_seed) for (x, _), by_seed in zip(levels, values, strict=True)])
             if slopes:
                 found.append(tested(task, what, a, b, slopes))
-                about.append({"axis": axis, "per": unit, "of": "lead" if b else "gap"})
+                about.append({"axis": axis, "per": unit, "of": of, "later": of == "last gap"})
     return [{**one.to_json(), **more} for one, more in zip(corrected(found), about, strict=True)]
 
 
@@ -108,6 +112,11 @@ def slopes_of(points: list[tuple[float, dict[int, float]]]) -> dict[int, float]:
 def gaps_of(results: Results, name: str, strategy: str, metric: str) -> dict[int, float]:
     """The gap by seed, at the weights kept."""
     return {s: g[2] for s, run in results.seeds(name, strategy).items() if (g := gap(run, metric)) is not None}
+
+
+def last_gaps_of(results: Results, name: str, strategy: str, metric: str) -> dict[int, float]:
+    """The gap by seed, at the last epoch."""
+    return {s: g for s, run in results.seeds(name, strategy).items() if (g := last_gap(run, metric)) is not None}
 
 
 def leads_of(results: Results, name: str, a: str, b: str, metric: str) -> dict[int, float]:

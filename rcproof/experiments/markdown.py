@@ -113,8 +113,11 @@ def _gaps_part(found: dict[str, Any]) -> list[str]:
         parts += ["## Whose gap between training and test data is larger", "", about, "", *_table(head, lines)]
     if some := [c for c in found["trends"] if c["n"] > 1]:
         head = ["task", "per", "of", "n", "mean slope", "95 % interval", "growing", "p (t, Holm)", "p (Wilcoxon)"]
-        about = "The slope of each seed over the variants that it was trained at; leads are in the test metric."
-        lines = [[c["set"], c["per"], trend_of(c), *_tested(c)] for c in some]
+        about = (
+            "The slope of each seed over the variants that it was trained at; leads are in the test metric. The gap at "
+            f"the last epoch is to validation data. {LATER}: as above."
+        )
+        lines = [[c["set"], c["per"], trend_of(c) + _mark(c), *_tested(c)] for c in some]
         parts += ["## How it goes with training-set size and label noise", "", about, "", *_table(head, lines)]
     for name in dict.fromkeys(r["set"].split("@")[0] for r in found["rows"] if "@" in r["set"]):
         parts += _variants_part(name, [r for r in found["rows"] if r["set"].split("@")[0] == name])
@@ -123,27 +126,30 @@ def _gaps_part(found: dict[str, Any]) -> list[str]:
 
 def _variants_part(task: str, rows: Rows) -> list[str]:
     """What the slopes are of: the gap in the loss and the test metric of every variant of a task."""
+    metric = next(r["metric"] for r in rows if r["metric"] != "loss")
     parts = [f"## {task} by training-set size and label noise", ""]
-    at = sorted({(r["noise"], r["fraction"]) for r in rows})
-    for metric in sorted({r["metric"] for r in rows}, key="loss".__ne__):
-        cells = {(r["noise"], r["fraction"], r["strategy"]): r for r in rows if r["metric"] == metric}
-        what = "Gap in the loss, mean ± standard deviation" if metric == "loss" else f"Test {metric}, mean"
-        lines = []
-        for one in at:
-            shown = [cells.get((*one, strategy)) for strategy in STUDIED]
-            lines.append([f"{one[1]:g}", f"{one[0]:g}", *("" if r is None else _of_variant(r, metric) for r in shown)])
-        parts += [f"{what} (seeds).", ""]
+    for what, of, key in (("Gap in the loss", "loss", "gap"), ("Gap in the loss at the last epoch", "loss", "last_gap"),
+                          (f"Test {metric}", metric, "test")):  # fmt: skip
+        cells = {(r["noise"], r["fraction"], r["strategy"]): _of_variant(r, key) for r in rows if r["metric"] == of}
+        lines = [
+            [f"{fraction:g}", f"{noise:g}", *(cells.get((noise, fraction, strategy), "") for strategy in STUDIED)]
+            for noise, fraction in sorted({at[:2] for at in cells})
+        ]
+        parts += [f"{what}, mean ± standard deviation (seeds).", ""]
         parts += _table(["part of the training set", "wrong training labels", *STUDIED], lines)
     return parts
 
 
-def _of_variant(row: dict[str, Any], metric: str) -> str:
-    mean = _cell_of(row["gap"], row["gap_sd"]) if metric == "loss" else number(row["test"], 4)
-    return f"{mean} ({row['n']})"
+def _of_variant(row: dict[str, Any], key: str) -> str:
+    return "" if row[key] is None else f"{_cell_of(row[key], row[f'{key}_sd'])} ({row['n']})"
 
 
 def _pair(row: dict[str, Any]) -> str:
-    return f"{row['a']} − {row['b']}" + (f" {LATER}" if row["later"] else "")
+    return f"{row['a']} − {row['b']}{_mark(row)}"
+
+
+def _mark(row: dict[str, Any]) -> str:
+    return f" {LATER}" if row["later"] else ""
 
 
 def _tested(c: dict[str, Any]) -> list[Any]:

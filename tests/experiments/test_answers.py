@@ -52,7 +52,11 @@ def test_who_overfits_is_counted_by_sign_and_test(runs: Runs, paper: None) -> No
     assert "atac +5 (6 of 6, p –)" in line
     by_size = next(x for x in lines if x.startswith("3. IRF1: gap in the loss, change per halving"))
     assert "rcps +0.1" in by_size or "rcps +0.2" in by_size
-    assert "lead of post-hoc over rcps +0.0" in by_size
+    assert "post-hoc over rcps" not in by_size
+    lead = next(x for x in lines if x.startswith("3. IRF1: lead in the test metric, change per halving"))
+    assert "post-hoc over rcps +0.0" in lead and "standard " not in lead
+    last = [x for x in lines if x.startswith("3. IRF1: gap in the loss at the last epoch, change per ")]
+    assert len(last) == 2 and all("rcps +0." in x and "(6 of 6" in x and "post-hoc" not in x for x in last)
 
 
 def test_no_verdict_of_two_seeds(folder: Path, paper: None) -> None:

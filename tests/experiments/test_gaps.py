@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,11 @@ def test_a_gap_is_positive_where_training_data_do_better(runs: Runs) -> None:
         assert r["gap"] > 0, r
     assert rows["atac", "rcps", "profile_nll"]["gap"] == pytest.approx(299 - 280)
     assert rows["IRF1", "rcps", "auroc"]["gap"] == pytest.approx(0.99 - rows["IRF1", "rcps", "auroc"]["test"], rel=1e-4)
-    assert rows["IRF1", "rcps", "loss"]["last_gap"] == pytest.approx(0.2)  # from the curves: 0.5 − 0.3
+    # From the curves.
+    assert rows["IRF1", "rcps", "loss"]["last_gap"] == pytest.approx(
+        0.5 - np.mean([runs["IRF1", "rcps", s]["curves"]["fit_loss"][-1] for s in SEEDS]), rel=1e-4
+    )
+    assert rows["IRF1", "post-hoc", "loss"]["last_gap"] is None
     assert rows["IRF1", "rcps", "auroc"]["last_gap"] == pytest.approx(
         0.9 - np.mean([runs["IRF1", "rcps", s]["curves"]["valid_auroc"][-1] for s in SEEDS])
     )
@@ -63,7 +68,7 @@ def test_slopes_against_scipy(runs: Runs) -> None:
     assert [c["p_holm"] for c in found] == pytest.approx(holm([c["p_t"] for c in found]), rel=1e-4)
     for axis, at, chosen in (("fraction", lambda v: -np.log2(v[0]), VARIANTS[:4]),
                              ("noise", lambda v: 10 * v[1], VARIANTS[:1] + VARIANTS[4:])):  # fmt: skip
-        of = {(c["a"], c["b"]): c for c in found if c["axis"] == axis}
+        of = {(c["a"], c["b"]): c for c in found if c["axis"] == axis and c["of"] != "last gap"}
         assert len(of) == len(STUDIED) + len(gaps.LEADS)
         for strategy in STUDIED:
             slopes = [
@@ -120,28 +125,47 @@ def test_what_was_not_measured_has_no_gap(runs: Runs) -> None:
     assert gaps.last_gap(runs["IRF1", "rcps", 2], "loss") is None
 
 
+def test_slopes_of_the_last_epoch(runs: Runs) -> None:
+    """They come from the curves, whatever the weights kept do; a post-hoc form has none, and they are marked."""
+    found = gaps.trends(Results(runs))
+    assert all(c["later"] == (c["of"] == "last gap") for c in found)
+    last = {(c["axis"], c["a"]): c for c in found if c["of"] == "last gap"}
+    assert set(last) == {(axis, s) for axis in gaps.AXES for s in STUDIED if s != "post-hoc"}
+    for (axis, strategy), c in last.items():
+        known = (0.3 if axis == "fraction" else 0.2) * (2 if strategy == "rcps" else 1)
+        assert c["mean_difference"] == pytest.approx(known, abs=0.03)
+        assert c["a_higher"] == len(SEEDS) and c["p_holm"] < 0.05
+
+
 def test_page_shows_what_the_slopes_are_of(runs: Runs, tmp_path: Path) -> None:
-    """A cell a variant and strategy: the mean gap and its spread, and the test AuROC; a profile has no variants."""
+    """A cell a variant and strategy, against numpy; none of the last epoch of a post-hoc form, none of a profile."""
     for (name, strategy, seed), run in runs.items():
+        run["metrics"]["train"]["auroc"] = 0.9 + 0.01 * seed  # else the gap would spread as the test metric does
         write(run, tmp_path / "results" / name / strategy / f"{seed}.json")
     gone = ("IRF1@noise=0.2", "rcps", 4)
     (tmp_path / "results" / "IRF1@noise=0.2" / "rcps" / "4.json").unlink()
     build_report(tmp_path / "results", tmp_path / "out", with_figures=False)
-    page = (tmp_path / "out" / "report.md").read_text().split("## IRF1 by training-set size and label noise")[1]
-    assert "atac" not in page.split("\n## ")[0]
-    tables = page.split("\n## ")[0].split("Test auroc")
-    assert len(tables) == 2
-    for text, of, signs in zip(tables, ("gap", "auroc"), (" ± ", "("), strict=True):
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "gap of rcps at the last epoch † |" in page and "| gap of rcps |" in page
+    tables = page.split("## IRF1 by training-set size and label noise")[1].split("\n## ")[0].split("(seeds).")[1:]
+    assert "by training-set size" not in page.split("## IRF1 by training-set")[1] and len(tables) == 3
+
+    def value(run: dict[str, Any], of: int) -> float:
+        train, test = run["metrics"]["train"], run["metrics"]["test"]
+        last = 0.0 if "curves" not in run else run["curves"]["valid_loss"][-1] - run["curves"]["fit_loss"][-1]
+        return (test["loss"] - train["loss"], last, test["auroc"])[of]
+
+    for of, text in enumerate(tables):
         rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
         assert rows[0][2:] == list(STUDIED)
         assert [(float(r[0]), float(r[1])) for r in rows[1:]] == sorted(VARIANTS, key=lambda v: (v[1], v[0]))
         for row in rows[1:]:
             at = named(float(row[0]), float(row[1]))
             for strategy, cell in zip(STUDIED, row[2:], strict=True):
-                own = [runs[at, strategy, s]["metrics"] for s in SEEDS if (at, strategy, s) != gone]
-                values = [m["test"]["loss"] - m["train"]["loss"] if of == "gap" else m["test"]["auroc"] for m in own]
-                assert float(cell.split(signs)[0]) == pytest.approx(np.mean(values), abs=6e-5)
-                assert cell.endswith(f"({len(own)})")
-                if of == "gap":
-                    spread = float(cell.split(" ± ")[1].split(" (")[0])
-                    assert spread == pytest.approx(np.std(values, ddof=1), rel=0.06)
+                if of == 1 and strategy == "post-hoc":
+                    assert cell == ""
+                    continue
+                values = [value(runs[at, strategy, s], of) for s in SEEDS if (at, strategy, s) != gone]
+                mean, spread = cell.removesuffix(f" ({len(values)})").split(" ± ")
+                assert float(mean) == pytest.approx(np.mean(values), rel=6e-4)
+                assert float(spread) == pytest.approx(np.std(values, ddof=1), rel=0.06, abs=1e-12)

@@ -35,6 +35,7 @@ def test_same_files_same_report(folder: Path, paper: None, tmp_path: Path) -> No
     assert set(report["answers"]) == {f"{i}_{n}" for i, n in enumerate(
         ("reproduction", "post_hoc", "overfitting", "coupling_path", "warm_start", "guide"), 1)}  # fmt: skip
     text = (tmp_path / "a" / "report.md").read_text()
+    assert "| rcps-mean − post-hoc † |" in text and "| post-hoc − conjoined |" in text
     assert "\n- sim_200: post-hoc − conjoined = " in text and "## What is missing" in text
     assert text.startswith("# Results") and f"{report['runs']} runs; " in text.split("## 1. ")[0]
     assert [f["number"] for f in report["findings"]] == list("123456") and all(f["answers"] for f in report["findings"])

@@ -23,7 +23,7 @@ CAPTIONS = {
     "paper": "Beside the paper's numbers",
     "t9": "T9: the loss of the post-hoc conjoined network against the mean of the two strands' losses",
     "curves": "Learning curves",
-    "gaps": "Overfitting: training and validation",
+    "gaps": "Overfitting, by training-set size and label noise: at the weights kept (above), at the last epoch (below)",
     "coupling path": "Along the lattice of coupled layers (T7)",
     "warm start": "Starting from a converted network",
     "overview": "Every strategy on every task",

@@ -7,6 +7,7 @@ figure, or None where there is nothing to draw.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from rcproof.errors import RcproofError
@@ -142,7 +143,7 @@ def curves(results: Results, theme: Theme) -> Any:
 
 
 def gaps(found: dict[str, Any], theme: Theme) -> Any:
-    """3b: how much lower the training loss is than the test loss, against training-set size and label noise."""
+    """3b: how much lower the training loss is than the held-out loss, against training-set size and label noise."""
     rows = [r for r in found["rows"] if r["metric"] == "loss"]
     panels = []
     for name in dict.fromkeys(r["set"].split("@")[0] for r in rows):
@@ -157,14 +158,21 @@ def gaps(found: dict[str, Any], theme: Theme) -> Any:
                 panels.append((name, x, some))
     if not panels:
         return None
-    made, axes = figure(theme, 1, len(panels), (4.4 * len(panels), 3.8))
+    made, axes = figure(theme, 2, len(panels), (4.4 * len(panels), 7.0))
     labels = {"fraction": "part of the training set", "noise": "probability of a wrong training label"}
-    for one, (name, x, some) in zip(axes, panels, strict=True):
+    # Above at the weights kept; below at the last epoch, where noise is learnt by heart.
+    what = ("gap", "test loss − training loss"), ("last_gap", "validation loss − training loss, last epoch")
+    for one, ((key, gap), (name, x, some)) in zip(axes, product(what, panels), strict=True):
         for strategy in dict.fromkeys(r["strategy"] for r in some):
-            own = sorted((r for r in some if r["strategy"] == strategy), key=lambda r: r[x])
-            one.errorbar([r[x] for r in own], [r["gap"] for r in own], yerr=[r["gap_sd"] or 0 for r in own],
+            own = sorted((r for r in some if r["strategy"] == strategy and r[key] is not None), key=lambda r: r[x])
+            one.errorbar([r[x] for r in own], [r[key] for r in own], yerr=[r[f"{key}_sd"] or 0 for r in own],
                          fmt="o-", markersize=4, color=colour(theme, strategy), label=strategy)  # fmt: skip
-        say(one, theme, name, labels[x], "test loss − training loss")
+        if x == "fraction":
+            at = sorted({r[x] for r in some})
+            one.set_xscale("log", base=2)
+            one.set_xticks(at, [f"{v:g}" for v in at])
+            one.minorticks_off()
+        say(one, theme, name, labels[x], gap)
     legend(axes[0], theme)
     return made
 

@@ -55,8 +55,10 @@ def findings(answers: dict[str, Any], over: Rows) -> Rows:
 
 def summarise(results: Results, lacking: dict[str, Any], found: Rows) -> list[str]:
     """How many runs there are, and every finding with the number of its question."""
-    extent = f"{len(results.runs)} runs; {lacking['missing']} of the programme's {lacking['runs']} are missing."
-    return [extent, *(f"{one['number']}. {line}" for one in found for line in one["answers"])]
+    extent = f"{len(results.runs)} runs"
+    if lacking["runs"]:
+        extent += f"; {lacking['missing']} of the programme's {lacking['runs']} are missing"
+    return [f"{extent}.", *(f"{one['number']}. {line}" for one in found for line in one["answers"])]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -85,10 +87,11 @@ def _reproduction(found: dict[str, Any]) -> Iterable[str]:
 
 def _post_hoc(found: dict[str, Any], over: Rows) -> Iterable[str]:
     t9 = found["t9"]
-    yield (
-        f"T9 held in {t9['hold']} of {t9['checks']} checks (every seed, split and post-hoc form); the loss of the "
-        f"conjoined network was above that of its own network on one strand in {t9['test_loss_above_own_strand']}."
-    )
+    if t9["checks"]:
+        yield (
+            f"T9 held in {t9['hold']} of {t9['checks']} checks (every seed, split and post-hoc form); the loss of the "
+            f"conjoined network was above that of its own network on one strand in {t9['test_loss_above_own_strand']}."
+        )
     for pair in (("post-hoc", "conjoined"), ("post-hoc", "standard-aug")):
         yield from _verdicts(found["comparisons"], over, pair)
 

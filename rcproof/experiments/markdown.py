@@ -61,7 +61,8 @@ def as_markdown(
     parts += _paper_part(answers["1_reproduction"])
     parts += _gaps_part(answers["3_overfitting"])
     parts += _movement_part(answers["5_warm_start"]["movement"])
-    parts += ["## What is missing", "", f"{lacking['missing']} of the {lacking['runs']} runs of the programme.", ""]
+    if lacking["runs"]:
+        parts += ["## What is missing", "", f"{lacking['missing']} of the {lacking['runs']} runs of the programme.", ""]
     if lacking["by_task"]:
         parts += _table(
             ["task", "strategies that lack seeds"],
@@ -73,7 +74,8 @@ def as_markdown(
 def _findings_part(found: list[dict[str, Any]]) -> list[str]:
     parts = []
     for one in found:
-        parts += [f"## {one['number']}. {one['question']}", "", *(f"- {line}" for line in one["answers"]), ""]
+        lines = [f"- {line}" for line in one["answers"]] or ["These runs do not answer it."]
+        parts += [f"## {one['number']}. {one['question']}", "", *lines, ""]
     return parts
 
 

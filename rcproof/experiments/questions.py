@@ -196,9 +196,15 @@ def guide(results: Results) -> dict[str, Any]:
 
 
 def missing(results: Results) -> dict[str, Any]:
-    """What of the programme is not there yet: by set, the strategies and how many seeds they lack."""
-    from rcproof.experiments.programme import everything
+    """What of the programme is not there yet: by set, the strategies and how many seeds they lack.
 
+    Nothing is, of results on data of one's own alone: they are no part of it.
+    """
+    from rcproof.experiments.programme import everything
+    from rcproof.experiments.tasks import TASKS
+
+    if not TASKS.keys() & set(results.tasks):
+        return {"runs": 0, "missing": 0, "by_task": {}}
     lacks: dict[str, dict[str, int]] = {}
     runs = [run for one in everything() for run in one.runs]
     for run in runs:

@@ -171,6 +171,17 @@ def test_without_the_papers_table(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert any(line.startswith("2. T9 held in ") for line in found["summary"])
 
 
+def test_of_data_of_ones_own_nothing_is_missing(tmp_path: Path, paper: None) -> None:
+    del paper
+    for strategy, auroc in (("rcps", 0.8), ("conjoined", 0.9)):
+        write(made("mine", "binary", strategy, 1, auroc, 0.5), tmp_path / "r" / "mine" / strategy / "1.json")
+    found = build_report(tmp_path / "r", tmp_path / "out", with_figures=False)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert found["missing"] == 0 and found["summary"][0] == "2 runs."
+    assert "missing" not in text and "T9" not in text and "| conjoined | 1 | 0.9 |" in text
+    assert "## 2. Is post-hoc conjoined never worse" in text and text.count("These runs do not answer it.") == 5
+
+
 def test_missing_runs_are_counted(folder: Path) -> None:
     lacking = questions.missing(Results.read(folder))
     assert lacking["missing"] == lacking["runs"]  # the paper's seeds are none of 1 to 6

@@ -115,12 +115,6 @@ def _overfitting(found: dict[str, Any]) -> Iterable[str]:
                 yield f"{task}: {words}, change per {own[0]['per']}: {'; '.join(shown)}."
 
 
-def trend_of(c: dict[str, Any]) -> str:
-    """What a trend is the change of."""
-    return {"gap": f"gap of {c['a']}", "last gap": f"gap of {c['a']} at the last epoch",
-            "lead": f"lead of {c['a']} over {c['b']}"}[c["of"]]  # fmt: skip
-
-
 def _shown(c: dict[str, Any]) -> str:
     return f"{c['mean_difference']:+.3g} ({c['a_higher']} of {c['n']}, p {number(c['p_holm'])})"
 

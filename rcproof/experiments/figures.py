@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from rcproof.errors import RcproofError
-from rcproof.experiments.results import Results
+from rcproof.experiments.results import Results, task_of
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def gaps(found: dict[str, Any], theme: Theme) -> Any:
     """3b: how much lower the training loss is than the held-out loss, against training-set size and label noise."""
     rows = [r for r in found["rows"] if r["metric"] == "loss"]
     panels = []
-    for name in dict.fromkeys(r["set"].split("@")[0] for r in rows):
-        own = [r for r in rows if r["set"].split("@")[0] == name]
+    for name in dict.fromkeys(task_of(r["set"]) for r in rows):
+        own = [r for r in rows if task_of(r["set"]) == name]
         base = next((r for r in own if "@" not in r["set"]), None)
         if base is None:
             continue

@@ -24,6 +24,7 @@ from rcproof.experiments.results import (
     mean_sd,
     paired,
     shortened,
+    task_of,
     tested,
 )
 
@@ -80,9 +81,9 @@ def trends(results: Results) -> list[dict[str, Any]]:
     for task, (axis, (unit, at)) in product(results.tasks, AXES.items()):
         levels = _levels(results, task, axis)
         metric = PRIMARY[results.kind(task)]
-        asked = [("gap", one, "", "loss", [gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED]
-        asked += [
-            ("last gap", one, "", "loss", [last_gaps_of(results, s, one, "loss") for _, s in levels]) for one in STUDIED
+        asked = [
+            (of, one, "", "loss", [by_seed(results, s, one, "loss") for _, s in levels])
+            for (of, by_seed), one in product((("gap", gaps_of), ("last gap", last_gaps_of)), STUDIED)
         ]
         asked += [("lead", a, b, metric, [leads_of(results, s, a, b, metric) for _, s in levels]) for a, b in LEADS]
         for of, a, b, what, values in asked:
@@ -154,7 +155,7 @@ def _levels(results: Results, task: str, axis: str) -> list[tuple[float, str]]:
     """The task and its variants along an axis, each where it lies; nothing else about them differs."""
     other = "noise" if axis == "fraction" else "fraction"
     same = results.one(task)[other]
-    own = ((s, results.one(s)) for s in results.sets if s.split("@")[0] == task)
+    own = ((s, results.one(s)) for s in results.sets if task_of(s) == task)
     return sorted((float(run[axis]), s) for s, run in own if run[other] == same)
 
 

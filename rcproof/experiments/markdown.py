@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rcproof.experiments.answers import number, trend_of
+from rcproof.experiments.answers import number
 from rcproof.experiments.programme import STUDIED
-from rcproof.experiments.results import PRIMARY, SECONDARY, Results
+from rcproof.experiments.results import PRIMARY, SECONDARY, Results, task_of
 from rcproof.experiments.tasks import TASKS
 
 #: The mark of a comparison that the results suggested.
@@ -119,11 +119,17 @@ def _gaps_part(found: dict[str, Any]) -> list[str]:
             "The slope of each seed over the variants that it was trained at; leads are in the test metric. The gap at "
             f"the last epoch is to validation data. {LATER}: as above."
         )
-        lines = [[c["set"], c["per"], trend_of(c) + _mark(c), *_tested(c)] for c in some]
+        lines = [[c["set"], c["per"], _trend(c) + _mark(c), *_tested(c)] for c in some]
         parts += ["## How it goes with training-set size and label noise", "", about, "", *_table(head, lines)]
-    for name in dict.fromkeys(r["set"].split("@")[0] for r in found["rows"] if "@" in r["set"]):
-        parts += _variants_part(name, [r for r in found["rows"] if r["set"].split("@")[0] == name])
+    for name in dict.fromkeys(task_of(r["set"]) for r in found["rows"] if "@" in r["set"]):
+        parts += _variants_part(name, [r for r in found["rows"] if task_of(r["set"]) == name])
     return parts
+
+
+def _trend(c: dict[str, Any]) -> str:
+    """What a trend is the change of."""
+    return {"gap": f"gap of {c['a']}", "last gap": f"gap of {c['a']} at the last epoch",
+            "lead": f"lead of {c['a']} over {c['b']}"}[c["of"]]  # fmt: skip
 
 
 def _variants_part(task: str, rows: Rows) -> list[str]:

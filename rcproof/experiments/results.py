@@ -43,7 +43,7 @@ class Results:
         for path in sorted(folder.glob("*/*/*.json")):
             found = read(path)
             place = (path.parts[-3], path.parts[-2], path.stem)
-            if place[0].split("@")[0] != found["task"] or place[1:] != (found["strategy"], str(found["seed"])):
+            if task_of(place[0]) != found["task"] or place[1:] != (found["strategy"], str(found["seed"])):
                 raise RcproofError(
                     f"result file {'/'.join(place)}.json",
                     got=f"a run of {found['task']}, {found['strategy']}, {found['seed']}", expected="its own place",
@@ -57,7 +57,7 @@ class Results:
     def sets(self) -> list[str]:
         """The sets in the order of the tasks, variants behind, tasks of a user's own last."""
         order = {name: i for i, name in enumerate(TASKS)}
-        return sorted({s for s, _, _ in self.runs}, key=lambda s: (order.get(s.split("@")[0], len(order)), s))
+        return sorted({s for s, _, _ in self.runs}, key=lambda s: (order.get(task_of(s), len(order)), s))
 
     @property
     def tasks(self) -> list[str]:
@@ -153,6 +153,15 @@ class Comparison:
 def differences_of(results: Results, name: str, a: str, b: str, metric: str) -> dict[int, float]:
     """Strategy ``a`` less ``b`` by seed, of the seeds that both have."""
     return paired(results.values(name, a, metric), results.values(name, b, metric))
+
+
+def task_of(name: str) -> str:
+    """The task of a set, which may be a variant of it.
+
+    >>> task_of("IRF1@noise=0.1"), task_of("IRF1")
+    ('IRF1', 'IRF1')
+    """
+    return name.split("@")[0]
 
 
 def paired(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
